@@ -1,0 +1,1 @@
+//! A hospital's node: data, policy, budget, training.

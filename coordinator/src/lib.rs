@@ -1,0 +1,1 @@
+//! Runs studies and rounds, adds vectors, keeps the audit trail.

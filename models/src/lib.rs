@@ -1,0 +1,17 @@
+//! What is trained, and how one site trains it. No network, no async.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`network`] | networks by name, their layers, and gradients that stay apart per example |
+//! | [`imaging`] | from the bytes of a file to what enters an image network |
+//! | [`tabular`] | from a row of a table to what enters a dense network |
+//! | [`training`] | one site's work in one round, private or not |
+//! | [`evaluation`] | scores as sums and counts, so that sites can be merged |
+//! | [`random`] | the generator behind initial weights and augmentation; never noise or sampling |
+
+pub mod evaluation;
+pub mod imaging;
+pub mod network;
+pub mod random;
+pub mod tabular;
+pub mod training;

@@ -1,0 +1,33 @@
+//! `dense`: dense layers with ReLU between them, for tables.
+
+use burn::tensor::{Tensor, activation::relu};
+
+use super::{Architecture, blueprint::Blueprint, dense::Dense, tape::Tape, weights::Weights};
+
+/// Hidden layers, each with a ReLU, then the outputs.
+pub(super) struct Perceptron {
+    hidden: Vec<Dense>,
+    last: Dense,
+}
+
+impl Perceptron {
+    pub(super) fn new(on: &mut Blueprint, inputs: usize, hidden: &[usize], outputs: usize) -> Self {
+        let mut width = inputs;
+        let mut layer = |(at, &next): (usize, &usize)| {
+            let dense = Dense::hidden(on, &format!("fc{}", at + 1), width, next);
+            width = next;
+            dense
+        };
+        let layers = hidden.iter().enumerate().map(&mut layer).collect();
+        let name = format!("fc{}", hidden.len() + 1);
+        Self { hidden: layers, last: Dense::last(on, &name, width, outputs) }
+    }
+}
+
+impl Architecture for Perceptron {
+    fn forward(&self, weights: &Weights, inputs: Tensor<2>, tape: &mut Tape) -> Tensor<2> {
+        let features =
+            self.hidden.iter().fold(inputs, |x, dense| relu(dense.forward(weights, x, tape)));
+        self.last.forward(weights, features, tape)
+    }
+}

@@ -1,0 +1,110 @@
+//! The noise that a target asks for.
+
+use super::{Charge, Delta, Epsilon, NoiseMultiplier, SamplingRate, epsilon_at, orders};
+use crate::OutOfRange;
+
+/// Largest noise multiplier tried: at 2⁴⁰ even 2³² steps cost next to nothing.
+const LARGEST: f64 = (1_u64 << 40) as f64;
+
+/// The smallest noise multiplier (to one part in 10⁵) with which `steps` noisy sums at sampling
+/// rate `q` cost at most `epsilon` at `delta`. The result never costs more than that.
+///
+/// # Errors
+/// No noise multiplier up to 2⁴⁰ reaches so small an `epsilon`.
+pub fn calibrate(
+    epsilon: Epsilon,
+    delta: Delta,
+    q: SamplingRate,
+    steps: u32,
+) -> Result<NoiseMultiplier, OutOfRange> {
+    let mut search = Search { orders: orders(), best: 100, delta, q, steps };
+    let mut enough = 1.0;
+    while !search.is_within(enough, epsilon) {
+        enough *= 2.0;
+        if enough > LARGEST {
+            let allowed = "reachable with a noise multiplier below 2^40";
+            return Err(OutOfRange::new("epsilon", allowed, epsilon));
+        }
+    }
+    let mut too_little = 0.0;
+    while enough - too_little > 1e-5 * enough {
+        let middle = f64::midpoint(too_little, enough);
+        if search.is_within(middle, epsilon) {
+            enough = middle;
+        } else {
+            too_little = middle;
+        }
+        if enough < 1e-6 {
+            break; // hardly any noise is asked for: this much is already plenty
+        }
+    }
+    NoiseMultiplier::try_from(enough)
+}
+
+/// Remembers the best order of the last trial: the next one is near.
+struct Search {
+    orders: Vec<f64>,
+    best: usize,
+    delta: Delta,
+    q: SamplingRate,
+    steps: u32,
+}
+
+impl Search {
+    /// Walks from the last best order towards smaller ε. Any order gives a valid ε, so a walk that
+    /// ended early would ask for more noise, never for less.
+    fn is_within(&mut self, sigma: f64, target: Epsilon) -> bool {
+        let Ok(sigma) = NoiseMultiplier::try_from(sigma) else { return false };
+        let charge = Charge::SampledGaussian { q: self.q, sigma, steps: self.steps };
+        let at = |i: usize| epsilon_at(charge.rdp(self.orders[i]), self.orders[i], self.delta);
+        let mut lowest = at(self.best);
+        let start = self.best;
+        for i in start + 1..self.orders.len() {
+            let epsilon = at(i);
+            if epsilon > lowest {
+                break;
+            }
+            (lowest, self.best) = (epsilon, i);
+        }
+        for i in (0..start).rev() {
+            if self.best > start {
+                break;
+            }
+            let epsilon = at(i);
+            if epsilon > lowest {
+                break;
+            }
+            (lowest, self.best) = (epsilon, i);
+        }
+        lowest <= target.value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accountant::Accountant;
+
+    #[test]
+    fn calibrated_noise_spends_the_target_and_never_more() {
+        let delta = Delta::try_from(1e-5).expect("within range");
+        for (epsilon, q, steps) in [(0.5, 0.01, 100), (3.0, 0.2, 1000), (8.0, 1.0, 1)] {
+            let q = SamplingRate::try_from(q).expect("within range");
+            let target = Epsilon::try_from(epsilon).expect("within range");
+            let sigma = calibrate(target, delta, q, steps).expect("reachable");
+            let charge = Charge::SampledGaussian { q, sigma, steps };
+            let spent = Accountant::new().epsilon(&[charge], delta);
+            assert!(spent <= epsilon && spent > 0.995 * epsilon, "{spent} for {epsilon}");
+        }
+    }
+
+    #[test]
+    fn extreme_targets_end() {
+        let delta = Delta::try_from(1e-9).expect("within range");
+        let q = SamplingRate::try_from(1.0).expect("within range");
+        let tight = Epsilon::try_from(1e-6).expect("within range");
+        assert!(calibrate(tight, delta, q, u32::MAX).is_ok_and(|sigma| sigma.value() > 1e6));
+        let loose = Epsilon::try_from(1e9).expect("within range");
+        assert!(calibrate(loose, delta, q, 1).is_ok_and(|sigma| sigma.value() < 1e-3));
+    }
+}

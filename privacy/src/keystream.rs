@@ -1,0 +1,260 @@
+//! Keys and random bits for noise and sampling.
+//!
+//! The generator is AES-256-GCM over zeros (its keystream is AES in counter mode), the key of each
+//! step comes from HKDF-SHA256 over everything that names the step, and noise and sampling have
+//! keys of their own. So no two releases ever share noise: **the same noise on two batches would
+//! subtract out and protect nobody**. The guarantee is the computational form of differential
+//! privacy: it holds against anyone who cannot break AES-256.
+//!
+//! A seed of an experiment never reaches this module: a [`MasterSecret`] comes from the system.
+
+use std::fmt;
+
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hkdf::{self, HKDF_SHA256, Salt},
+    rand::{SecureRandom, SystemRandom},
+};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes made at once; one nonce each, far below the 2³⁶ bytes that AES-GCM allows.
+const BUFFER: usize = 1 << 14;
+
+/// The system's generator gave no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gave no random bytes; wait for its generator, then start again")]
+pub struct NoRandomness;
+
+/// 32 secret bytes from which the keys of all steps of one grant are derived.
+///
+/// Make a fresh one for each grant and drop it afterwards; it is wiped from memory.
+pub struct MasterSecret(Zeroizing<[u8; 32]>);
+
+impl MasterSecret {
+    /// Draws one from the operating system.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub fn random() -> Result<Self, NoRandomness> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(bytes.as_mut()).map_err(|_| NoRandomness)?;
+        Ok(Self(bytes))
+    }
+
+    /// Fixed bytes, for known answers. Not public: noise from a chosen key is no noise.
+    #[cfg(test)]
+    pub(crate) fn fixed(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// A generator for one purpose in one step.
+    pub(crate) fn keystream(&self, purpose: Purpose, step: &StepContext) -> Keystream {
+        let info = step.to_bytes();
+        let key = Salt::new(HKDF_SHA256, purpose.label().as_bytes()).extract(self.0.as_ref());
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        // Fails only for outputs above 255 · 32 bytes.
+        key.expand(&[&info], Length32)
+            .and_then(|okm| okm.fill(bytes.as_mut()))
+            .expect("32 bytes are within the limit of HKDF-SHA256");
+        Keystream::new(&bytes)
+    }
+}
+
+impl fmt::Debug for MasterSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterSecret([redacted])")
+    }
+}
+
+/// What random bits are for. Bits of one purpose say nothing about those of the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// The noise added to a sum.
+    Noise,
+    /// The coins that draw a batch.
+    Sampling,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Noise => "consilium/noise/1",
+            Self::Sampling => "consilium/sampling/1",
+        }
+    }
+}
+
+/// All that names a step. Two steps that differ in any field have unrelated keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepContext {
+    pub(crate) study: [u8; 16],
+    pub(crate) round: u32,
+    pub(crate) attempt: u32,
+    pub(crate) step: u32,
+    /// Position of the grant in the ledger, which never comes twice.
+    pub(crate) sequence: u64,
+}
+
+impl StepContext {
+    fn to_bytes(self) -> [u8; 36] {
+        let mut bytes = [0; 36];
+        bytes[..16].copy_from_slice(&self.study);
+        bytes[16..20].copy_from_slice(&self.round.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.attempt.to_be_bytes());
+        bytes[24..28].copy_from_slice(&self.step.to_be_bytes());
+        bytes[28..].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes
+    }
+}
+
+struct Length32;
+
+impl hkdf::KeyType for Length32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+/// An endless stream of uniform bits under one key.
+pub(crate) struct Keystream {
+    key: LessSafeKey,
+    nonce: u64,
+    buffer: Box<[u8; BUFFER]>,
+    /// Bytes of the buffer that were given out.
+    used: usize,
+    /// Bits left over from the last word, `spare_bits` of them, in the low end.
+    spare: u64,
+    spare_bits: u32,
+}
+
+impl Keystream {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        let key = UnboundKey::new(&AES_256_GCM, key).expect("AES-256 takes any 32 bytes");
+        Self {
+            key: LessSafeKey::new(key),
+            nonce: 0,
+            buffer: Box::new([0; BUFFER]),
+            used: BUFFER,
+            spare: 0,
+            spare_bits: 0,
+        }
+    }
+
+    /// 64 uniform bits.
+    #[inline]
+    pub(crate) fn word(&mut self) -> u64 {
+        if self.used == BUFFER {
+            self.refill();
+        }
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.buffer[self.used..self.used + 8]);
+        self.used += 8;
+        u64::from_le_bytes(bytes)
+    }
+
+    /// `count` uniform bits, 1 to 16 of them, in the low end of the result.
+    #[inline]
+    pub(crate) fn bits(&mut self, count: u32) -> u32 {
+        debug_assert!((1..=16).contains(&count));
+        if self.spare_bits < count {
+            // What is left over is given up: at most 15 of 64 bits.
+            self.spare = self.word();
+            self.spare_bits = 64;
+        }
+        let bits = self.spare & ((1 << count) - 1);
+        self.spare >>= count;
+        self.spare_bits -= count;
+        bits as u32
+    }
+
+    /// A uniform number below `bound`, exactly, by rejection.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        // The largest multiple of `bound` that fits: words at or above it would favour small ones.
+        let excess = (u64::MAX % bound + 1) % bound;
+        loop {
+            let word = self.word();
+            if word <= u64::MAX - excess {
+                return word % bound;
+            }
+        }
+    }
+
+    fn refill(&mut self) {
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&self.nonce.to_be_bytes());
+        self.nonce += 1; // 2^64 buffers of 16 KiB are never reached
+        self.buffer.fill(0);
+        // Fails only for inputs beyond 64 GiB. The tag is of no use here.
+        self.key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::empty(),
+                self.buffer.as_mut(),
+            )
+            .expect("16 KiB are within the limit of AES-GCM");
+        self.used = 0;
+    }
+}
+
+impl Drop for Keystream {
+    fn drop(&mut self) {
+        self.buffer.zeroize();
+        self.spare.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: StepContext =
+        StepContext { study: [1; 16], round: 2, attempt: 3, step: 4, sequence: 5 };
+
+    fn first(purpose: Purpose, step: StepContext) -> u64 {
+        MasterSecret::fixed([9; 32]).keystream(purpose, &step).word()
+    }
+
+    #[test]
+    fn every_part_of_a_step_and_its_purpose_changes_the_bits() {
+        let base = first(Purpose::Noise, STEP);
+        assert_eq!(base, first(Purpose::Noise, STEP));
+        let others = [
+            first(Purpose::Sampling, STEP),
+            first(Purpose::Noise, StepContext { study: [2; 16], ..STEP }),
+            first(Purpose::Noise, StepContext { round: 3, ..STEP }),
+            first(Purpose::Noise, StepContext { attempt: 4, ..STEP }),
+            first(Purpose::Noise, StepContext { step: 5, ..STEP }),
+            first(Purpose::Noise, StepContext { sequence: 6, ..STEP }),
+        ];
+        assert!(others.iter().all(|other| *other != base));
+    }
+
+    #[test]
+    fn the_stream_is_aes_256_in_counter_mode() {
+        // NIST GCM test case 14 (McGrew, Viega): zero key, zero nonce, zero plaintext.
+        let mut stream = Keystream::new(&[0; 32]);
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&stream.word().to_le_bytes());
+        bytes.extend_from_slice(&stream.word().to_le_bytes());
+        assert_eq!(hex::encode(bytes), "cea7403d4d606b6e074ec5d3baf39d18");
+    }
+
+    #[test]
+    fn buffers_do_not_repeat_and_small_draws_stay_in_range() {
+        let mut stream = Keystream::new(&[7; 32]);
+        let words: Vec<u64> = (0..BUFFER / 4).map(|_| stream.word()).collect();
+        assert_ne!(words[..BUFFER / 8], words[BUFFER / 8..]);
+        for bound in [1, 2, 3, 1000, u64::MAX] {
+            assert!((0..50).all(|_| stream.below(bound) < bound));
+        }
+        assert!((1..=16).all(|count| stream.bits(count) < 1 << count));
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", MasterSecret::fixed([9; 32])), "MasterSecret([redacted])");
+    }
+}

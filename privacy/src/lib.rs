@@ -1,0 +1,89 @@
+//! Everything between a patient record and the outside world.
+//!
+//! No async, no network, no GPU, no tensors: an auditor can read this crate on its own. The
+//! neighbouring relation is **add or remove one privacy unit** (a patient, unless a report says
+//! otherwise), and the protected patient is protected from everyone who sees what leaves the
+//! hospital: coordinator, other hospitals, users of the model.
+//!
+//! An update leaves by one road, and the types keep everybody on it:
+//!
+//! ```
+//! use consilium_privacy::{
+//!     accountant::{Charge, Delta, Epsilon},
+//!     keystream::MasterSecret,
+//!     ledger::{Budget, ChargeRequest, Ledger, MemoryJournal, Purpose, Repeat},
+//!     sampling::PoissonSampler,
+//!     step::NoisySteps,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let budget = Budget { epsilon: Epsilon::try_from(8.0)?, delta: Delta::try_from(1e-5)? };
+//! let mut ledger = Ledger::open(MemoryJournal::default(), [("scans".to_owned(), budget)])?;
+//! let request = ChargeRequest {
+//!     data_set: "scans".to_owned(),
+//!     study: [7; 16],
+//!     round: 1,
+//!     attempt: 1,
+//!     purpose: Purpose::Training,
+//!     charge: Charge::SampledGaussian { q: 0.5.try_into()?, sigma: 4.0.try_into()?, steps: 3 },
+//!     study_cap: None,
+//!     repeat: Repeat::Refuse,
+//! };
+//! let grant = ledger.reserve(request, std::time::SystemTime::now())?; // on disk before any batch
+//! let secret = MasterSecret::random()?;
+//! let mut sampler = PoissonSampler::new(&grant, &secret)?;
+//! let batch_size = 2.try_into()?;
+//! let mut noisy = NoisySteps::new(grant, &secret, batch_size)?; // a Grant cannot be copied
+//! let mut model = vec![0.0_f32; 10];
+//! while noisy.steps_left() > 0 {
+//!     let mut sum = noisy.empty_sum(model.len(), 1.0.try_into()?)?;
+//!     for patient in sampler.draw(4) {
+//!         sum.add(&vec![patient as f32; 10])?; // the gradient of one record of this patient
+//!     }
+//!     for (weight, gradient) in model.iter_mut().zip(noisy.step(sum)?) {
+//!         *weight -= 0.1 * gradient;
+//!     }
+//! }
+//! let update = noisy.finish(model)?; // the only thing that may be sealed and sent
+//! # let _ = update;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`accountant`] | turns a history of charges into a guarantee (ε, δ), and a target into noise |
+//! | [`ledger`] | append-only record of charges; the budget of each data set over all studies |
+//! | [`keystream`] | keys and random bits, separate for every step and purpose |
+//! | [`sampling`] | which patients enter a batch |
+//! | [`noise`] | the exact discrete Gaussian |
+//! | [`step`] | clipping, the integer sum, noise, and the road to a [`step::PrivateUpdate`] |
+//! | [`release`] | counts that leave, through OpenDP |
+//! | [`seal`] | keys and files at rest |
+//! | [`pseudonym`] | stand-ins for patient identifiers in logs |
+
+pub mod accountant;
+pub mod keystream;
+pub mod ledger;
+pub mod noise;
+pub mod pseudonym;
+pub mod release;
+pub mod sampling;
+pub mod seal;
+pub mod step;
+
+/// Value that does not fit where it was given: what it is, what is allowed, what was found.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{what} must be {allowed}, found {found}")]
+pub struct OutOfRange {
+    what: &'static str,
+    allowed: &'static str,
+    found: String,
+}
+
+impl OutOfRange {
+    /// Names the value, its allowed range and what was found instead.
+    pub fn new(what: &'static str, allowed: &'static str, found: impl ToString) -> Self {
+        Self { what, allowed, found: found.to_string() }
+    }
+}

@@ -1,0 +1,322 @@
+//! What a researcher asks for: one study's plan, from TOML to checked types.
+//!
+//! A plan is read from TOML (or from its canonical JSON, which is what travels and is digested),
+//! every field with unit, range and default. [`Plan::check`] refuses an unsound one with the field
+//! and the reason, so whoever holds a [`Plan`] from [`Plan::from_toml`] or [`Plan::from_canonical`]
+//! need not check again.
+
+mod imaging;
+mod privacy;
+mod training;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    imaging::{Augmentation, Denoise, Flip, ImageInput, Network},
+    privacy::{DELTA_LIMIT, Guarantee, Mode, NoiseTarget, Privacy, Unit},
+    training::{Adaptive, Loss, Optimizer, Strategy, Training},
+};
+use crate::{Digest, PlanDigest};
+
+/// Why a plan is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// It is not a plan at all, or holds a field that plans do not have.
+    #[error("the plan cannot be read: {0}")]
+    Unreadable(String),
+    /// A field holds what it must not.
+    #[error("plan field `{field}`: {reason}")]
+    Unsound {
+        /// The field, with its table: `privacy.epsilon`.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+}
+
+pub(crate) fn unsound<T>(field: &'static str, reason: impl ToString) -> Result<T, PlanError> {
+    Err(PlanError::Unsound {
+        field,
+        reason: reason.to_string(),
+    })
+}
+
+/// One federated training campaign, as its researcher asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What people call the study: 1 to 100 characters.
+    pub name: String,
+    /// What is learnt.
+    pub task: Task,
+    /// Name under which every site registered the data set to use.
+    pub data_set: String,
+    /// Classes in the order of the network's outputs: 2 to 1000, named uniquely. The last one is
+    /// the positive class of two. Empty for a regression target.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Fixes the initial weights and augmentation; never noise, never sampling.
+    #[serde(default)]
+    pub seed: u64,
+    /// Number of rounds: 1 to 100 000.
+    pub rounds: u32,
+    /// Whether the coordinator learns only the sum of the updates. On unless switched off by name.
+    #[serde(default = "on")]
+    pub secure_aggregation: bool,
+    /// Which sites, how many of them, and how long to wait.
+    pub cohort: Cohort,
+    /// What enters the network when the task is about images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageInput>,
+    /// What enters the network when the task is about rows of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableInput>,
+    /// The network, by name, with its sizes.
+    pub network: Network,
+    /// What one site does in one round.
+    pub training: Training,
+    /// How the combined update moves the global model.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// What protects the patients.
+    pub privacy: Privacy,
+}
+
+/// What a study learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// One class for each image.
+    ImageClassification,
+    /// One number for each image, mean squared error.
+    ImageRegression,
+    /// One class for each row of a table.
+    TabularClassification,
+}
+
+/// k of n: which sites take part in a round and how long they have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cohort {
+    /// Sites drawn for each round (n): 1 to 10 000, at most as many as the roster has.
+    pub size: u32,
+    /// Updates that a round needs (k): 1 to `size`. Default: `size`.
+    #[serde(default)]
+    pub quorum: Option<u32>,
+    /// Time from the draw to the last accepted update: 1 s to 30 d. Default: 1 h.
+    #[serde(default = "one_hour", with = "humantime_serde")]
+    pub deadline: Duration,
+    /// Attempts at a round before the study stops and waits for its researcher: 1 to 100.
+    #[serde(default = "five")]
+    pub max_attempts: u32,
+}
+
+impl Cohort {
+    /// Updates that a round needs.
+    pub fn quorum(&self) -> u32 {
+        self.quorum.unwrap_or(self.size)
+    }
+}
+
+/// Columns of a table and the constants that bring them to a common scale.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableInput {
+    /// Columns in the order of the network's inputs: 1 to 10 000.
+    pub columns: Vec<Column>,
+}
+
+/// One numeric column. A missing value becomes the `missing` constant, never a statistic of data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Name in the table's header.
+    pub name: String,
+    /// Subtracted first. Default: 0.
+    #[serde(default)]
+    pub mean: f32,
+    /// Divided by second; above 0. Default: 1.
+    #[serde(default = "one")]
+    pub deviation: f32,
+    /// What a missing value becomes, after scaling. Default: 0.
+    #[serde(default)]
+    pub missing: f32,
+}
+
+fn on() -> bool {
+    true
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn five() -> u32 {
+    5
+}
+
+fn one_hour() -> Duration {
+    Duration::from_secs(3600)
+}
+
+impl Plan {
+    /// Reads and checks a plan file.
+    ///
+    /// # Errors
+    /// Unreadable TOML, an unknown or missing field, a value out of range.
+    pub fn from_toml(text: &str) -> Result<Self, PlanError> {
+        let plan: Self =
+            toml::from_str(text).map_err(|error| PlanError::Unreadable(error.to_string()))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Reads and checks the bytes that [`Self::to_canonical`] writes.
+    ///
+    /// # Errors
+    /// As [`Self::from_toml`].
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, PlanError> {
+        let plan: Self = serde_json::from_slice(bytes)
+            .map_err(|error| PlanError::Unreadable(error.to_string()))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The bytes that travel and are digested: JSON, fields in the order of this type, defaults
+    /// written out.
+    pub fn to_canonical(&self) -> Vec<u8> {
+        // A plan holds strings, numbers and lists of them: JSON can write all of it.
+        serde_json::to_vec(self).expect("a plan is representable in JSON")
+    }
+
+    /// Identity of the plan whose canonical bytes these are.
+    pub fn digest_of(canonical: &[u8]) -> PlanDigest {
+        PlanDigest(Digest::of("consilium/plan/1", &[canonical]))
+    }
+
+    /// Identity of this plan.
+    pub fn digest(&self) -> PlanDigest {
+        Self::digest_of(&self.to_canonical())
+    }
+
+    /// Numbers that the network gives for each input: one a class, or one value.
+    pub fn outputs(&self) -> usize {
+        self.classes.len().max(1)
+    }
+
+    /// Refuses what cannot be sound, with the field and the reason.
+    ///
+    /// # Errors
+    /// The first unsound field.
+    pub fn check(&self) -> Result<(), PlanError> {
+        if !(1..=100).contains(&self.name.chars().count()) || self.name.contains(char::is_control) {
+            return unsound(
+                "name",
+                "must have 1 to 100 characters, none of them control characters",
+            );
+        }
+        if !(1..=100).contains(&self.data_set.len()) {
+            return unsound("data_set", "must have 1 to 100 bytes");
+        }
+        if !(1..=100_000).contains(&self.rounds) {
+            return unsound(
+                "rounds",
+                format!("must be 1 to 100000, found {}", self.rounds),
+            );
+        }
+        self.check_classes()?;
+        self.check_cohort()?;
+        self.check_input()?;
+        self.network.check(self.image.as_ref())?;
+        self.training.check(self.task)?;
+        self.strategy.check()?;
+        self.privacy.check()
+    }
+
+    fn check_classes(&self) -> Result<(), PlanError> {
+        let classes = &self.classes;
+        if self.task == Task::ImageRegression {
+            return match classes.is_empty() {
+                true => Ok(()),
+                false => unsound("classes", "a regression target has none: leave it out"),
+            };
+        }
+        if !(2..=1000).contains(&classes.len()) {
+            return unsound(
+                "classes",
+                format!("must name 2 to 1000, found {}", classes.len()),
+            );
+        }
+        let distinct: std::collections::HashSet<_> = classes.iter().collect();
+        if distinct.len() != classes.len() || classes.iter().any(|name| name.trim().is_empty()) {
+            return unsound("classes", "must be distinct and not empty");
+        }
+        Ok(())
+    }
+
+    fn check_cohort(&self) -> Result<(), PlanError> {
+        let Cohort {
+            size,
+            deadline,
+            max_attempts,
+            ..
+        } = self.cohort;
+        let quorum = self.cohort.quorum();
+        if !(1..=10_000).contains(&size) {
+            return unsound("cohort.size", format!("must be 1 to 10000, found {size}"));
+        }
+        if !(1..=size).contains(&quorum) {
+            let reason = format!("must be 1 to cohort.size ({size}), found {quorum}");
+            return unsound("cohort.quorum", reason);
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)).contains(&deadline) {
+            return unsound("cohort.deadline", "must be 1s to 30days");
+        }
+        if !(1..=100).contains(&max_attempts) {
+            return unsound(
+                "cohort.max_attempts",
+                format!("must be 1 to 100, found {max_attempts}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_input(&self) -> Result<(), PlanError> {
+        match (self.task, &self.image, &self.table) {
+            (Task::TabularClassification, None, Some(table)) => table.check(),
+            (Task::TabularClassification, ..) => {
+                unsound("table", "a tabular task needs [table] and no [image]")
+            }
+            (_, Some(image), None) => image.check(),
+            _ => unsound("image", "an image task needs [image] and no [table]"),
+        }
+    }
+}
+
+impl TableInput {
+    fn check(&self) -> Result<(), PlanError> {
+        if !(1..=10_000).contains(&self.columns.len()) {
+            return unsound("table.columns", "must list 1 to 10000 columns");
+        }
+        let mut seen = std::collections::HashSet::new();
+        for column in &self.columns {
+            let numbers = [column.mean, column.deviation, column.missing];
+            if !seen.insert(&column.name) {
+                return unsound(
+                    "table.columns",
+                    format!("{:?} is listed twice", column.name),
+                );
+            }
+            if numbers.iter().any(|number| !number.is_finite()) || column.deviation <= 0.0 {
+                let reason = format!("{:?} needs finite numbers and deviation > 0", column.name);
+                return unsound("table.columns", reason);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! What protects the patients of a study.
+
+use serde::{Deserialize, Serialize};
+
+use super::{PlanError, unsound};
+
+/// Largest δ that a plan may ask for. A site refuses any above 1 / (10 · public size).
+pub const DELTA_LIMIT: f64 = 1e-2;
+
+/// The privacy that a plan asks of every site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    /// Where the noise is added. Default: `local`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What neighbouring data sets differ by. Default: the patient.
+    #[serde(default)]
+    pub unit: Unit,
+    /// Largest L2 norm of one patient's gradient (C): above 0, at most 10⁶. Needed unless `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipping_norm: Option<f64>,
+    /// Target ε of each site over the whole study: above 0, at most 100. Each site finds its noise
+    /// multiplier from it. Give this or `noise_multiplier`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// δ of each site over the whole study: above 0, below 10⁻². Needed unless `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<f64>,
+    /// Noise deviation over the clipping norm (σ): above 0, at most 1000. Give this or `epsilon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_multiplier: Option<f64>,
+}
+
+/// Where the noise is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// At each site alone, before anything leaves it.
+    #[default]
+    Local,
+    /// Nowhere. Must be asked for by name, and allowed by each site's policy.
+    None,
+}
+
+/// What neighbouring data sets differ by: add or remove one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Everything that belongs to one patient.
+    #[default]
+    Patient,
+}
+
+/// How much noise a private plan asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NoiseTarget {
+    /// As much as keeps ε below this over the whole study.
+    Epsilon(f64),
+    /// This noise multiplier, whatever ε it gives.
+    Multiplier(f64),
+}
+
+impl Privacy {
+    /// Clipping norm, δ and noise of a private plan; none when the mode is `none`.
+    pub fn guarantee(&self) -> Option<Guarantee> {
+        let target = match (self.epsilon, self.noise_multiplier) {
+            (Some(epsilon), _) => NoiseTarget::Epsilon(epsilon),
+            (_, Some(multiplier)) => NoiseTarget::Multiplier(multiplier),
+            _ => return None,
+        };
+        Some(Guarantee {
+            clipping_norm: self.clipping_norm?,
+            delta: self.delta?,
+            target,
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        if self.mode == Mode::None {
+            let given = [
+                self.clipping_norm,
+                self.epsilon,
+                self.delta,
+                self.noise_multiplier,
+            ];
+            return match given.iter().all(Option::is_none) {
+                true => Ok(()),
+                false => unsound(
+                    "privacy.mode",
+                    "`none` gives no guarantee: leave the rest out",
+                ),
+            };
+        }
+        above_zero("privacy.clipping_norm", self.clipping_norm, 1e6)?;
+        match self.delta {
+            Some(delta) if delta > 0.0 && delta < DELTA_LIMIT => {}
+            Some(delta) => {
+                return unsound(
+                    "privacy.delta",
+                    format!("must be above 0, below 0.01, found {delta}"),
+                );
+            }
+            None => return unsound("privacy.delta", "is missing"),
+        }
+        match (self.epsilon, self.noise_multiplier) {
+            (Some(_), None) => above_zero("privacy.epsilon", self.epsilon, 100.0),
+            (None, Some(_)) => above_zero("privacy.noise_multiplier", self.noise_multiplier, 1e3),
+            (Some(_), Some(_)) => unsound(
+                "privacy.epsilon",
+                "give this or privacy.noise_multiplier, not both",
+            ),
+            (None, None) => unsound("privacy.epsilon", "give this or privacy.noise_multiplier"),
+        }
+    }
+}
+
+/// What a private plan fixes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guarantee {
+    /// Largest L2 norm of one patient's gradient.
+    pub clipping_norm: f64,
+    /// δ over the whole study.
+    pub delta: f64,
+    /// ε over the whole study, or the noise itself.
+    pub target: NoiseTarget,
+}
+
+fn above_zero(field: &'static str, value: Option<f64>, limit: f64) -> Result<(), PlanError> {
+    match value {
+        Some(value) if value > 0.0 && value <= limit => Ok(()),
+        Some(value) => unsound(
+            field,
+            format!("must be above 0 and at most {limit}, found {value}"),
+        ),
+        None => unsound(field, "is missing"),
+    }
+}

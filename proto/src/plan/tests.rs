@@ -1,0 +1,141 @@
+use super::*;
+
+const PLAN: &str = r#"
+name = "pneumonia"
+task = "image-classification"
+data_set = "chest"
+classes = ["normal", "pneumonia"]
+seed = 7
+rounds = 10
+
+[cohort]
+size = 3
+
+[image]
+width = 28
+height = 28
+denoise = [{ step = "median", radius = 1 }]
+augment = [{ step = "flip", axis = "horizontal" }, { step = "shift", max_pixels = 2 }]
+
+[network]
+name = "resnet-gn"
+width = 8
+
+[training]
+steps = 5
+batch_size = 64
+learning_rate = 0.1
+optimizer = { name = "momentum" }
+
+[strategy]
+name = "fed-adam"
+
+[privacy]
+clipping_norm = 1.0
+epsilon = 8.0
+delta = 1e-5
+"#;
+
+fn refusal_of(from: &str, to: &str) -> String {
+    assert!(PLAN.contains(from), "the plan has no {from:?}");
+    let text = PLAN.replacen(from, to, 1);
+    Plan::from_toml(&text)
+        .expect_err("an unsound plan")
+        .to_string()
+}
+
+#[test]
+fn a_plan_survives_the_wire_and_keeps_its_identity() {
+    let plan = Plan::from_toml(PLAN).expect("a sound plan");
+    let canonical = plan.to_canonical();
+    let again = Plan::from_canonical(&canonical).expect("its own bytes");
+    assert_eq!(plan, again);
+    assert_eq!(again.to_canonical(), canonical);
+    assert_eq!(plan.digest(), Plan::digest_of(&canonical));
+}
+
+#[test]
+fn what_a_plan_leaves_out_is_closed_by_default() {
+    let plan = Plan::from_toml(PLAN).expect("a sound plan");
+    assert!(plan.secure_aggregation);
+    assert_eq!(plan.privacy.mode, Mode::Local);
+    assert_eq!(plan.cohort.quorum(), 3);
+}
+
+#[test]
+fn an_unknown_field_is_named() {
+    let message = refusal_of("rounds = 10", "rounds = 10\nronds = 3");
+    assert!(message.contains("ronds"), "{message}");
+    let message = refusal_of("clipping_norm", "cliping_norm = 2.0\nclipping_norm");
+    assert!(message.contains("cliping_norm"), "{message}");
+}
+
+#[test]
+fn every_unsound_field_is_named_with_its_reason() {
+    let cases = [
+        ("epsilon = 8.0", "epsilon = 0.0", "privacy.epsilon"),
+        ("epsilon = 8.0", "epsilon = -1.0", "privacy.epsilon"),
+        ("epsilon = 8.0", "epsilon = nan", "privacy.epsilon"),
+        (
+            "epsilon = 8.0",
+            "epsilon = 8.0\nnoise_multiplier = 1.0",
+            "privacy.epsilon",
+        ),
+        ("epsilon = 8.0", "", "privacy.epsilon"),
+        ("delta = 1e-5", "delta = 1e-2", "privacy.delta"),
+        ("delta = 1e-5", "delta = 0.0", "privacy.delta"),
+        ("delta = 1e-5", "", "privacy.delta"),
+        (
+            "clipping_norm = 1.0",
+            "clipping_norm = inf",
+            "privacy.clipping_norm",
+        ),
+        ("clipping_norm = 1.0", "", "privacy.clipping_norm"),
+        ("[privacy]", "[privacy]\nmode = \"none\"", "privacy.mode"),
+        ("rounds = 10", "rounds = 0", "rounds"),
+        ("size = 3", "size = 0", "cohort.size"),
+        ("size = 3", "size = 3\nquorum = 4", "cohort.quorum"),
+        ("size = 3", "size = 3\ndeadline = \"0s\"", "cohort.deadline"),
+        ("\"normal\", \"pneumonia\"", "\"normal\"", "classes"),
+        ("\"normal\", \"pneumonia\"", "\"x\", \"x\"", "classes"),
+        ("width = 28", "width = 7", "image.width"),
+        ("height = 28", "height = 28\nchannels = 2", "image.channels"),
+        (
+            "height = 28",
+            "height = 28\ndeviation = 0.0",
+            "image.deviation",
+        ),
+        ("radius = 1", "radius = 9", "image.denoise"),
+        ("max_pixels = 2", "max_pixels = 0", "image.augment"),
+        ("width = 8", "width = 9", "network.width"),
+        (
+            "name = \"resnet-gn\"\nwidth = 8",
+            "name = \"dense\"\nhidden = []",
+            "network.name",
+        ),
+        ("steps = 5", "steps = 0", "training.steps"),
+        ("batch_size = 64", "batch_size = 0", "training.batch_size"),
+        (
+            "learning_rate = 0.1",
+            "learning_rate = nan",
+            "training.learning_rate",
+        ),
+        (
+            "\"momentum\"",
+            "\"momentum\", decay = 1.0",
+            "training.optimizer.decay",
+        ),
+        (
+            "\"fed-adam\"",
+            "\"fed-adam\"\nbeta1 = 1.0",
+            "strategy.beta1",
+        ),
+    ];
+    for (from, to, field) in cases {
+        let message = refusal_of(from, to);
+        assert!(
+            message.contains(&format!("`{field}`")),
+            "{from} -> {to}: {message}"
+        );
+    }
+}
