@@ -21,9 +21,8 @@ pub use charge::Charge;
 pub(crate) use charge::Mechanism;
 pub use parameter::{ClippingNorm, Delta, Epsilon, NoiseMultiplier, SamplingRate};
 
-/// Number of orders, α-1 spaced evenly in the logarithm from 0.02 to 3000: within 2 % of the best
-/// real order for every ε between 0.05 and 50.
-const ORDERS: usize = 200;
+/// Number of log-spaced orders among [`orders`].
+const LOG_SPACED: i32 = 260;
 
 /// Computes ε of histories, remembering the curve of each mechanism it has met.
 #[derive(Debug)]
@@ -34,7 +33,9 @@ pub struct Accountant {
 impl Accountant {
     /// Starts with no curve computed; the first use of a mechanism takes some milliseconds.
     pub fn new() -> Self {
-        Self { curves: Curves::new(orders()) }
+        Self {
+            curves: Curves::new(orders()),
+        }
     }
 
     /// The ε that the whole history costs at `delta`; 0 for an empty one. It does not depend on
@@ -52,7 +53,9 @@ impl Accountant {
         if pure == 0.0 {
             return all_renyi;
         }
-        let rest = merged.values().filter(|(charge, _)| charge.pure_epsilon_of_one().is_none());
+        let rest = merged
+            .values()
+            .filter(|(charge, _)| charge.pure_epsilon_of_one().is_none());
         let gaussians = self.curves.sum(rest);
         all_renyi.min(pure * (1.0 + 1e-12) + self.best(&gaussians, delta))
     }
@@ -105,15 +108,21 @@ pub(crate) struct Curves {
 
 impl Curves {
     pub(crate) fn new(orders: Vec<f64>) -> Self {
-        Self { orders, known: HashMap::new() }
+        Self {
+            orders,
+            known: HashMap::new(),
+        }
     }
 
     /// RDP of one release of this charge, for each order.
     pub(crate) fn of_one(&mut self, charge: &Charge) -> &[f64] {
         let orders = &self.orders;
-        self.known
-            .entry(charge.mechanism())
-            .or_insert_with(|| orders.iter().map(|&alpha| charge.rdp_of_one(alpha)).collect())
+        self.known.entry(charge.mechanism()).or_insert_with(|| {
+            orders
+                .iter()
+                .map(|&alpha| charge.rdp_of_one(alpha))
+                .collect()
+        })
     }
 
     fn sum<'a>(&mut self, merged: impl Iterator<Item = &'a (Charge, u64)>) -> Vec<f64> {
@@ -138,10 +147,23 @@ fn merge(history: &[Charge]) -> BTreeMap<Mechanism, (Charge, u64)> {
     merged
 }
 
+/// The orders that are tried, ascending. Every list is sound; a poor one overstates ε.
+///
+/// 260 orders with α-1 spaced evenly in the logarithm from 0.02 to 3000, and the default orders of
+/// dp-accounting, so that its users never find us above it. They are the orders behind the column
+/// `eps_rdp_exact_best_order` of our reference table (found by fitting that column). A list ten
+/// times as dense lowers ε by up to 2 %, where a curve has a kink, and by far less elsewhere.
 fn orders() -> Vec<f64> {
     let (low, high) = (0.02_f64.ln(), 3000_f64.ln());
-    let at = |i: usize| low + (high - low) * i as f64 / (ORDERS - 1) as f64;
-    (0..ORDERS).map(|i| 1.0 + at(i).exp()).collect()
+    let at = |i: i32| low + (high - low) * f64::from(i) / f64::from(LOG_SPACED - 1);
+    let log_spaced = (0..LOG_SPACED).map(|i| 1.0 + at(i).exp());
+    let tenths = (11..=109).map(|i| f64::from(i) / 10.0);
+    let whole = (11..=63)
+        .map(f64::from)
+        .chain([128.0, 256.0, 512.0, 1024.0]);
+    let mut orders: Vec<f64> = log_spaced.chain(tenths).chain(whole).collect();
+    orders.sort_by(f64::total_cmp);
+    orders
 }
 
 #[cfg(test)]
@@ -167,12 +189,18 @@ mod tests {
     fn nothing_released_costs_nothing() {
         let mut accountant = Accountant::new();
         assert_eq!(accountant.epsilon(&[], delta(1e-5)), 0.0);
-        assert_eq!(accountant.epsilon(&[training(0.1, 1.0, 0)], delta(1e-5)), 0.0);
+        assert_eq!(
+            accountant.epsilon(&[training(0.1, 1.0, 0)], delta(1e-5)),
+            0.0
+        );
     }
 
     #[test]
     fn a_lone_count_costs_its_epsilon_and_no_more() {
-        let count = Charge::Pure { epsilon: 0.1.try_into().expect("within range"), releases: 1 };
+        let count = Charge::Pure {
+            epsilon: 0.1.try_into().expect("within range"),
+            releases: 1,
+        };
         let epsilon = Accountant::new().epsilon(&[count], delta(1e-5));
         assert!((0.1..0.1 + 1e-9).contains(&epsilon), "{epsilon}");
     }
@@ -184,7 +212,10 @@ mod tests {
                 let rho = rho_within(epsilon.try_into().expect("within range"), alpha, 1e-6);
                 if rho > 0.0 {
                     let back = epsilon_at(rho, alpha, delta(1e-6));
-                    assert!(back <= epsilon && back > epsilon - 1e-9, "{back} for {epsilon}");
+                    assert!(
+                        back <= epsilon && back > epsilon - 1e-9,
+                        "{back} for {epsilon}"
+                    );
                 }
             }
         }

@@ -37,7 +37,9 @@ impl MasterSecret {
     /// The system has no randomness to give.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut bytes = Zeroizing::new([0; 32]);
-        SystemRandom::new().fill(bytes.as_mut()).map_err(|_| NoRandomness)?;
+        SystemRandom::new()
+            .fill(bytes.as_mut())
+            .map_err(|_| NoRandomness)?;
         Ok(Self(bytes))
     }
 
@@ -45,6 +47,11 @@ impl MasterSecret {
     #[cfg(test)]
     pub(crate) fn fixed(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// The same secret for the other half of a step: sampler and noise have keys of their own.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// A generator for one purpose in one step.
@@ -93,16 +100,19 @@ pub(crate) struct StepContext {
     pub(crate) step: u32,
     /// Position of the grant in the ledger, which never comes twice.
     pub(crate) sequence: u64,
+    /// Hash of that entry, which covers all entries before it: sets two ledgers apart.
+    pub(crate) entry: [u8; 32],
 }
 
 impl StepContext {
-    fn to_bytes(self) -> [u8; 36] {
-        let mut bytes = [0; 36];
+    fn to_bytes(self) -> [u8; 68] {
+        let mut bytes = [0; 68];
         bytes[..16].copy_from_slice(&self.study);
         bytes[16..20].copy_from_slice(&self.round.to_be_bytes());
         bytes[20..24].copy_from_slice(&self.attempt.to_be_bytes());
         bytes[24..28].copy_from_slice(&self.step.to_be_bytes());
-        bytes[28..].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[28..36].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[36..].copy_from_slice(&self.entry);
         bytes
     }
 }
@@ -188,7 +198,8 @@ impl Keystream {
         self.nonce += 1; // 2^64 buffers of 16 KiB are never reached
         self.buffer.fill(0);
         // Fails only for inputs beyond 64 GiB. The tag is of no use here.
-        self.key
+        let _tag = self
+            .key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::empty(),
@@ -210,11 +221,19 @@ impl Drop for Keystream {
 mod tests {
     use super::*;
 
-    const STEP: StepContext =
-        StepContext { study: [1; 16], round: 2, attempt: 3, step: 4, sequence: 5 };
+    const STEP: StepContext = StepContext {
+        study: [1; 16],
+        round: 2,
+        attempt: 3,
+        step: 4,
+        sequence: 5,
+        entry: [6; 32],
+    };
 
     fn first(purpose: Purpose, step: StepContext) -> u64 {
-        MasterSecret::fixed([9; 32]).keystream(purpose, &step).word()
+        MasterSecret::fixed([9; 32])
+            .keystream(purpose, &step)
+            .word()
     }
 
     #[test]
@@ -223,11 +242,30 @@ mod tests {
         assert_eq!(base, first(Purpose::Noise, STEP));
         let others = [
             first(Purpose::Sampling, STEP),
-            first(Purpose::Noise, StepContext { study: [2; 16], ..STEP }),
+            first(
+                Purpose::Noise,
+                StepContext {
+                    study: [2; 16],
+                    ..STEP
+                },
+            ),
             first(Purpose::Noise, StepContext { round: 3, ..STEP }),
             first(Purpose::Noise, StepContext { attempt: 4, ..STEP }),
             first(Purpose::Noise, StepContext { step: 5, ..STEP }),
-            first(Purpose::Noise, StepContext { sequence: 6, ..STEP }),
+            first(
+                Purpose::Noise,
+                StepContext {
+                    sequence: 6,
+                    ..STEP
+                },
+            ),
+            first(
+                Purpose::Noise,
+                StepContext {
+                    entry: [7; 32],
+                    ..STEP
+                },
+            ),
         ];
         assert!(others.iter().all(|other| *other != base));
     }
@@ -255,6 +293,9 @@ mod tests {
 
     #[test]
     fn secrets_do_not_print() {
-        assert_eq!(format!("{:?}", MasterSecret::fixed([9; 32])), "MasterSecret([redacted])");
+        assert_eq!(
+            format!("{:?}", MasterSecret::fixed([9; 32])),
+            "MasterSecret([redacted])"
+        );
     }
 }

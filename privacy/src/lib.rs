@@ -84,6 +84,10 @@ pub struct OutOfRange {
 impl OutOfRange {
     /// Names the value, its allowed range and what was found instead.
     pub fn new(what: &'static str, allowed: &'static str, found: impl ToString) -> Self {
-        Self { what, allowed, found: found.to_string() }
+        Self {
+            what,
+            allowed,
+            found: found.to_string(),
+        }
     }
 }

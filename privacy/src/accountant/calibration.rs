@@ -6,8 +6,12 @@ use crate::OutOfRange;
 /// Largest noise multiplier tried: at 2⁴⁰ even 2³² steps cost next to nothing.
 const LARGEST: f64 = (1_u64 << 40) as f64;
 
-/// The smallest noise multiplier (to one part in 10⁵) with which `steps` noisy sums at sampling
-/// rate `q` cost at most `epsilon` at `delta`. The result never costs more than that.
+/// Added to the least noise that suffices, so that an accountant with a coarser list of orders
+/// than ours still finds the result within its target.
+const MARGIN: f64 = 1e-3;
+
+/// The noise multiplier with which `steps` noisy sums at sampling rate `q` cost `epsilon` at
+/// `delta`: the smallest one, and a thousandth on top. The result never costs more than that.
 ///
 /// # Errors
 /// No noise multiplier up to 2⁴⁰ reaches so small an `epsilon`.
@@ -17,7 +21,13 @@ pub fn calibrate(
     q: SamplingRate,
     steps: u32,
 ) -> Result<NoiseMultiplier, OutOfRange> {
-    let mut search = Search { orders: orders(), best: 100, delta, q, steps };
+    let mut search = Search {
+        orders: orders(),
+        best: 100,
+        delta,
+        q,
+        steps,
+    };
     let mut enough = 1.0;
     while !search.is_within(enough, epsilon) {
         enough *= 2.0;
@@ -38,7 +48,7 @@ pub fn calibrate(
             break; // hardly any noise is asked for: this much is already plenty
         }
     }
-    NoiseMultiplier::try_from(enough)
+    NoiseMultiplier::try_from(enough * (1.0 + MARGIN))
 }
 
 /// Remembers the best order of the last trial: the next one is near.
@@ -54,8 +64,14 @@ impl Search {
     /// Walks from the last best order towards smaller ε. Any order gives a valid ε, so a walk that
     /// ended early would ask for more noise, never for less.
     fn is_within(&mut self, sigma: f64, target: Epsilon) -> bool {
-        let Ok(sigma) = NoiseMultiplier::try_from(sigma) else { return false };
-        let charge = Charge::SampledGaussian { q: self.q, sigma, steps: self.steps };
+        let Ok(sigma) = NoiseMultiplier::try_from(sigma) else {
+            return false;
+        };
+        let charge = Charge::SampledGaussian {
+            q: self.q,
+            sigma,
+            steps: self.steps,
+        };
         let at = |i: usize| epsilon_at(charge.rdp(self.orders[i]), self.orders[i], self.delta);
         let mut lowest = at(self.best);
         let start = self.best;
@@ -94,7 +110,10 @@ mod tests {
             let sigma = calibrate(target, delta, q, steps).expect("reachable");
             let charge = Charge::SampledGaussian { q, sigma, steps };
             let spent = Accountant::new().epsilon(&[charge], delta);
-            assert!(spent <= epsilon && spent > 0.995 * epsilon, "{spent} for {epsilon}");
+            assert!(
+                spent <= epsilon && spent > 0.995 * epsilon,
+                "{spent} for {epsilon}"
+            );
         }
     }
 
@@ -102,8 +121,11 @@ mod tests {
     fn extreme_targets_end() {
         let delta = Delta::try_from(1e-9).expect("within range");
         let q = SamplingRate::try_from(1.0).expect("within range");
-        let tight = Epsilon::try_from(1e-6).expect("within range");
+        let tight = Epsilon::try_from(0.05).expect("within range");
         assert!(calibrate(tight, delta, q, u32::MAX).is_ok_and(|sigma| sigma.value() > 1e6));
+        let out_of_reach = Epsilon::try_from(1e-6).expect("within range");
+        let error = calibrate(out_of_reach, delta, q, u32::MAX).expect_err("out of reach");
+        assert!(error.to_string().contains("reachable"), "{error}");
         let loose = Epsilon::try_from(1e9).expect("within range");
         assert!(calibrate(loose, delta, q, 1).is_ok_and(|sigma| sigma.value() < 1e-3));
     }

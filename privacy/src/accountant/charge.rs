@@ -47,11 +47,19 @@ impl Charge {
     /// The same charge for another number of releases.
     pub fn with_releases(self, count: u32) -> Self {
         match self {
-            Self::SampledGaussian { q, sigma, .. } => {
-                Self::SampledGaussian { q, sigma, steps: count }
-            }
-            Self::Laplace { epsilon, .. } => Self::Laplace { epsilon, releases: count },
-            Self::Pure { epsilon, .. } => Self::Pure { epsilon, releases: count },
+            Self::SampledGaussian { q, sigma, .. } => Self::SampledGaussian {
+                q,
+                sigma,
+                steps: count,
+            },
+            Self::Laplace { epsilon, .. } => Self::Laplace {
+                epsilon,
+                releases: count,
+            },
+            Self::Pure { epsilon, .. } => Self::Pure {
+                epsilon,
+                releases: count,
+            },
         }
     }
 

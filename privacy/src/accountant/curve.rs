@@ -40,7 +40,10 @@ pub(crate) fn sampled_gaussian(q: f64, sigma: f64, alpha: f64) -> f64 {
 /// Laplace noise whose scale is sensitivity / `epsilon` (Mironov 2017, Proposition 6).
 pub(crate) fn laplace(epsilon: f64, alpha: f64) -> f64 {
     let (up, down) = ((alpha - 1.0) * epsilon, -alpha * epsilon);
-    let (p, rest) = (alpha / (2.0 * alpha - 1.0), (alpha - 1.0) / (2.0 * alpha - 1.0));
+    let (p, rest) = (
+        alpha / (2.0 * alpha - 1.0),
+        (alpha - 1.0) / (2.0 * alpha - 1.0),
+    );
     let log_moment = if up < 1.0 {
         // The two linear terms cancel: what the difference may have lost is added back.
         (p * up.exp_m1() + rest * down.exp_m1()).ln_1p() + 1e-15
@@ -81,7 +84,14 @@ impl Quadrature {
         // Beyond 14 deviations of the outermost bumps (at 0 and at α) lies e^-98 of the mass.
         let (start, end) = (-14.0 * sigma, alpha + 14.0 * sigma);
         let blocks = ((end - start) / (step * BLOCK as f64)).ceil() as usize;
-        Self { q, sigma, alpha, step, start, blocks }
+        Self {
+            q,
+            sigma,
+            alpha,
+            step,
+            start,
+            blocks,
+        }
     }
 
     /// `ln A`, to a relative error below 1e-11.
@@ -226,7 +236,10 @@ mod tests {
     fn integer_orders_agree_with_the_finite_sum() {
         for q in [1e-6, 1e-3, 0.1, 0.5, 0.999] {
             for sigma in [0.3, 0.5, 1.0, 3.0, 30.0, 1000.0] {
-                for alpha in [2, 3, 7, 20] {
+                for alpha in [2, 3, 7, 20_u32] {
+                    if f64::from(alpha * alpha) / (2.0 * sigma * sigma) > 700.0 {
+                        continue; // the finite sum overflows
+                    }
                     let expected = by_binomial_sum(q, sigma, alpha);
                     close(sampled_gaussian(q, sigma, f64::from(alpha)), expected, 1e-9);
                 }
@@ -249,9 +262,17 @@ mod tests {
     #[test]
     fn laplace_and_pure_curves_are_the_published_ones() {
         // Laplace, scale 1, order 2: ln(2/3 e + 1/3 e^-2); pure, ε = 1, order 2: ln(e p + (1-p)/e).
-        close(laplace(1.0, 2.0), (2.0 / 3.0 * 1_f64.exp() + (-2_f64).exp() / 3.0).ln(), 1e-9);
+        close(
+            laplace(1.0, 2.0),
+            (2.0 / 3.0 * 1_f64.exp() + (-2_f64).exp() / 3.0).ln(),
+            1e-9,
+        );
         let p = 1_f64.exp() / (1.0 + 1_f64.exp());
-        close(pure(1.0, 2.0), (p * 1_f64.exp() + (1.0 - p) / 1_f64.exp()).ln(), 1e-9);
+        close(
+            pure(1.0, 2.0),
+            (p * 1_f64.exp() + (1.0 - p) / 1_f64.exp()).ln(),
+            1e-9,
+        );
         close(pure(0.1, 3000.0), 0.1, 1e-2);
     }
 

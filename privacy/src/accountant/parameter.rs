@@ -80,7 +80,10 @@ mod tests {
         }
         assert!(SamplingRate::try_from(1.0).is_ok() && SamplingRate::try_from(1.01).is_err());
         let error = Delta::try_from(0.01).expect_err("too large");
-        assert_eq!(error.to_string(), "delta must be above 0 and below 0.01, found 0.01");
+        assert_eq!(
+            error.to_string(),
+            "delta must be above 0 and below 0.01, found 0.01"
+        );
     }
 
     #[test]

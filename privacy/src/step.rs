@@ -1,0 +1,297 @@
+//! The road by which an update leaves a site: grant, clipped sums, noise, update.
+//!
+//! **Claim.** One step releases `(x + Z)·g/B`, where `x` is a sum over the batch of integer
+//! vectors, each of norm at most `2²⁹/σ`; `Z` has independent discrete Gaussian coordinates of
+//! deviation `2²⁹`; `g = σC/2²⁹` and the batch size `B` are public. For neighbours that differ by
+//! one privacy unit added or removed, that is a Gaussian mechanism with noise multiplier σ, and
+//! with Poisson sampling the one that was charged. Everything after `x + Z` is post-processing.
+//!
+//! The types keep the order: a [`Grant`] comes from the ledger alone and is consumed here, so
+//! there is no noise without a charge, and no [`PrivateUpdate`] without noise, except by the door
+//! [`PrivateUpdate::without_privacy`], whose callers a search finds.
+//!
+//! A grant cannot be used twice:
+//!
+//! ```compile_fail,E0599
+//! fn twice(grant: consilium_privacy::ledger::Grant) {
+//!     let again = grant.clone();
+//! }
+//! ```
+//!
+//! ```compile_fail,E0382
+//! use consilium_privacy::{keystream::MasterSecret, ledger::Grant, step::NoisySteps};
+//! fn twice(grant: Grant, secret: &MasterSecret, batch_size: std::num::NonZeroU32) {
+//!     let first = NoisySteps::new(grant, secret, batch_size);
+//!     let second = NoisySteps::new(grant, secret, batch_size);
+//! }
+//! ```
+//!
+//! A grant cannot be made, and there are no noisy steps without one:
+//!
+//! ```compile_fail,E0451
+//! use consilium_privacy::{accountant::Charge, ledger::Grant};
+//! fn forged(charge: Charge) -> Grant {
+//!     let (data_set, study, entry) = (String::new(), [0; 16], [0; 32]);
+//!     Grant { data_set, sequence: 1, study, round: 1, attempt: 1, charge, entry }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! use consilium_privacy::{keystream::MasterSecret, step::NoisySteps};
+//! fn unpaid(secret: &MasterSecret, batch_size: std::num::NonZeroU32) {
+//!     let noisy = NoisySteps::new((), secret, batch_size);
+//! }
+//! ```
+
+mod clipped_sum;
+mod update;
+
+use std::{fmt, num::NonZeroU32};
+
+pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS};
+pub use update::{OpenUpdateError, Origin, PrivateUpdate};
+
+use crate::{
+    OutOfRange,
+    accountant::{ClippingNorm, NoiseMultiplier},
+    keystream::{MasterSecret, Purpose},
+    ledger::{Grant, NotTraining},
+    noise,
+};
+
+/// Why a step or its update was not made.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StepError {
+    /// All steps of the grant have been taken. Ask the ledger for a new one.
+    #[error("step refused: the {paid} steps that were charged have been taken")]
+    NotPaid {
+        /// Steps the grant paid for.
+        paid: u32,
+    },
+    /// The sum was made for another noise multiplier than the one charged.
+    #[error(
+        "step refused: the sum was clipped for noise multiplier {found}, charged was {charged}"
+    )]
+    OtherNoise {
+        /// What the grant says.
+        charged: NoiseMultiplier,
+        /// What the sum says.
+        found: NoiseMultiplier,
+    },
+    /// The difference to be sent holds NaN or an infinity.
+    #[error("the update is not finite at position {position}; lower the learning rate")]
+    NotFinite {
+        /// The first such position.
+        position: usize,
+    },
+}
+
+/// The noisy steps that one grant pays for.
+pub struct NoisySteps {
+    grant: Grant,
+    secret: MasterSecret,
+    sigma: NoiseMultiplier,
+    steps: u32,
+    taken: u32,
+    batch_size: NonZeroU32,
+}
+
+impl NoisySteps {
+    /// Takes the grant for good.
+    ///
+    /// `batch_size` is the plan's: sums are divided by this **public constant**, never by the
+    /// number of units drawn, which would tell how many there are.
+    ///
+    /// # Errors
+    /// The grant pays for something other than training.
+    pub fn new(
+        grant: Grant,
+        secret: &MasterSecret,
+        batch_size: NonZeroU32,
+    ) -> Result<Self, NotTraining> {
+        let training = grant.training()?;
+        Ok(Self {
+            grant,
+            secret: secret.duplicate(),
+            sigma: training.sigma,
+            steps: training.steps,
+            taken: 0,
+            batch_size,
+        })
+    }
+
+    /// The noise multiplier that was charged.
+    pub fn noise_multiplier(&self) -> NoiseMultiplier {
+        self.sigma
+    }
+
+    /// Steps that may still be taken.
+    pub fn steps_left(&self) -> u32 {
+        self.steps - self.taken
+    }
+
+    /// An empty sum for the next step. The clipping norm may change from step to step, as long as
+    /// it depends on nothing but the plan and earlier noisy results.
+    ///
+    /// # Errors
+    /// As [`ClippedSum::new`].
+    pub fn empty_sum(
+        &self,
+        length: usize,
+        clipping_norm: ClippingNorm,
+    ) -> Result<ClippedSum, OutOfRange> {
+        ClippedSum::new(length, clipping_norm, self.sigma)
+    }
+
+    /// Adds noise to every coordinate and divides by the batch size: the step's gradient.
+    ///
+    /// An empty batch is a step like any other: its sum of zeros comes out as noise.
+    ///
+    /// # Errors
+    /// No step is left, or the sum was made for other noise. Nothing is released then.
+    pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
+        if self.taken == self.steps {
+            return Err(StepError::NotPaid { paid: self.steps });
+        }
+        if sum.noise_multiplier() != self.sigma {
+            let (charged, found) = (self.sigma, sum.noise_multiplier());
+            return Err(StepError::OtherNoise { charged, found });
+        }
+        self.taken += 1;
+        let context = self.grant.step_context(self.taken);
+        let mut bits = self.secret.keystream(Purpose::Noise, &context);
+        let scale = sum.lattice_step() / f64::from(self.batch_size.get());
+        let noisy = sum.values().iter().map(|&value| {
+            // Cannot saturate but for noise of 2^33 deviations; if it did, it would be a function
+            // of the noisy value, hence harmless.
+            let noisy = value.saturating_add(noise::LATTICE.draw(&mut bits));
+            (noisy as f64 * scale) as f32
+        });
+        Ok(noisy.collect())
+    }
+
+    /// Ends the steps with what will be sent: weights after minus weights before.
+    ///
+    /// The caller vouches that `difference` was computed from this round's starting weights, the
+    /// plan and the results of [`step`](Self::step) alone. Steps not taken stay paid.
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    pub fn finish(self, difference: Vec<f32>) -> Result<PrivateUpdate, StepError> {
+        let origin = Origin::Noised {
+            sequence: self.grant.sequence(),
+            charge: self.grant.charge(),
+            taken: self.taken,
+        };
+        PrivateUpdate::new(difference, origin)
+    }
+}
+
+impl fmt::Debug for NoisySteps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "NoisySteps({} of {} taken for {:?})",
+            self.taken, self.steps, self.grant
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{accountant::Charge, ledger::test_grant};
+
+    const BATCH: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+    fn steps(sigma: f64, paid: u32) -> NoisySteps {
+        let secret = MasterSecret::fixed([5; 32]);
+        NoisySteps::new(test_grant(0.1, sigma, paid), &secret, BATCH).expect("training")
+    }
+
+    fn norm(c: f64) -> ClippingNorm {
+        c.try_into().expect("within range")
+    }
+
+    #[test]
+    fn a_step_nobody_paid_for_is_refused() {
+        let mut noisy = steps(1.0, 2);
+        for _ in 0..2 {
+            noisy
+                .step(noisy.empty_sum(3, norm(1.0)).expect("sound"))
+                .expect("paid");
+        }
+        assert_eq!(noisy.steps_left(), 0);
+        let sum = noisy.empty_sum(3, norm(1.0)).expect("sound");
+        assert_eq!(noisy.step(sum), Err(StepError::NotPaid { paid: 2 }));
+    }
+
+    #[test]
+    fn a_sum_clipped_for_less_noise_is_refused_and_costs_no_step() {
+        let mut noisy = steps(2.0, 1);
+        let sum = ClippedSum::new(3, norm(1.0), 1.0.try_into().expect("sound")).expect("sound");
+        assert!(matches!(noisy.step(sum), Err(StepError::OtherNoise { .. })));
+        assert_eq!(noisy.steps_left(), 1);
+    }
+
+    /// The deviation must be σC/B on every coordinate, whatever the batch was: no example, one
+    /// example, many. Half the noise, or noise per example, would show. 5 standard errors.
+    #[test]
+    fn noise_has_the_charged_deviation_on_every_coordinate_even_for_an_empty_batch() {
+        let (sigma, c, length) = (1.5, 0.2, 40_000);
+        let mut noisy = steps(sigma, 3);
+        for examples in [0, 1, 30] {
+            let mut sum = noisy.empty_sum(length, norm(c)).expect("sound");
+            let mut gradient = vec![0.0; length];
+            gradient[0] = 5.0;
+            (0..examples).for_each(|_| sum.add(&gradient).expect("fits"));
+            let released = noisy.step(sum).expect("paid");
+            let expected = (sigma * c / 10.0).powi(2);
+            let squares = released[1..].iter().map(|&x| f64::from(x).powi(2));
+            let variance = squares.sum::<f64>() / (length - 1) as f64;
+            let error = expected * (2.0 / length as f64).sqrt();
+            assert!(
+                (variance - expected).abs() < 5.0 * error,
+                "{variance} for {expected}"
+            );
+            let signal = f64::from(examples) * c / 10.0;
+            assert!((f64::from(released[0]) - signal).abs() < 6.0 * expected.sqrt());
+        }
+    }
+
+    #[test]
+    fn noise_never_comes_twice() {
+        let mut noisy = steps(1.0, 2);
+        let first = noisy
+            .step(noisy.empty_sum(8, norm(1.0)).expect("sound"))
+            .expect("paid");
+        let second = noisy
+            .step(noisy.empty_sum(8, norm(1.0)).expect("sound"))
+            .expect("paid");
+        assert!(first.iter().zip(&second).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    fn the_update_carries_the_charge_behind_it() {
+        let mut noisy = steps(1.0, 4);
+        noisy
+            .step(noisy.empty_sum(2, norm(1.0)).expect("sound"))
+            .expect("paid");
+        let update = noisy.finish(vec![0.5, -0.5]).expect("finite");
+        let Origin::Noised {
+            taken,
+            charge: Charge::SampledGaussian { steps, .. },
+            ..
+        } = update.origin()
+        else {
+            panic!("not a private update: {update:?}");
+        };
+        assert_eq!((taken, steps), (1, 4));
+        let refused = steps_error(vec![0.0, f32::NAN]);
+        assert_eq!(refused, StepError::NotFinite { position: 1 });
+    }
+
+    fn steps_error(difference: Vec<f32>) -> StepError {
+        steps(1.0, 1).finish(difference).expect_err("not finite")
+    }
+}
