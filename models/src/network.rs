@@ -1,11 +1,12 @@
 //! Networks by name, and their gradients, apart per example or summed.
 //!
 //! A network is a list of layers over one flat vector of weights. Each layer has one forward pass
-//! for inference and training ([`tape`] says how); nothing in a network's file speaks of privacy.
+//! for inference and training (`tape.rs` says how); nothing in a network's file speaks of privacy.
 //! **No layer mixes examples**: what one example contributes depends on that example and the
 //! weights alone, which is what clipping per patient rests on. A test holds every network to it,
 //! bit for bit.
 
+mod batch;
 mod blueprint;
 mod cnn;
 mod cnn_small;
@@ -15,6 +16,7 @@ mod group_norm;
 mod loss;
 #[cfg(test)]
 mod oracle;
+mod patches;
 mod per_example;
 mod perceptron;
 mod pooling;
@@ -29,7 +31,12 @@ use consilium_proto::{
 };
 
 use self::blueprint::{Blueprint, Initial};
-pub use self::{per_example::PerExample, tape::Tape, weights::Weights};
+use self::tape::Tape;
+pub use self::{
+    batch::{Batch, Target},
+    per_example::PerExample,
+    weights::Weights,
+};
 use crate::random::Random;
 
 /// Floats that one microbatch may hold for its layers: 128 MB a thread.
@@ -37,10 +44,11 @@ const FLOATS: usize = 32 << 20;
 
 /// Most examples of a microbatch whose gradients stay apart. Small, because a private step pads
 /// its last microbatch to this size.
-const PRIVATE_MICROBATCH: usize = 16;
+const PRIVATE_MICROBATCH: usize = 8;
 
-/// Most examples of a microbatch whose gradients are summed at once, or that is only predicted.
-const PLAIN_MICROBATCH: usize = 256;
+/// Most examples of a microbatch whose gradients are summed at once, or that is only predicted: as
+/// many as still fit the processor's caches on small images. More were slower, not faster.
+const PLAIN_MICROBATCH: usize = 32;
 
 /// Why a network cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -75,22 +83,6 @@ pub enum NetworkError {
     },
 }
 
-/// What the network should answer for one example.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Target {
-    /// The index of a class in the plan's list.
-    Class(usize),
-    /// A number, for regression.
-    Value(f32),
-}
-
-/// Written by hand: a target is patient data.
-impl std::fmt::Debug for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Target([redacted])")
-    }
-}
-
 /// Forward pass of one network: a list of layers, in order.
 trait Architecture: Send + Sync {
     /// Scores every class, or estimates the value, for each example.
@@ -121,7 +113,10 @@ impl Network {
     pub fn from_plan(plan: &Plan) -> Result<Self, NetworkError> {
         let mut blueprint = Blueprint::default();
         let outputs = plan.outputs();
-        let shape = plan.image.as_ref().map(|image| [image.channels, image.height, image.width]);
+        let shape = plan
+            .image
+            .as_ref()
+            .map(|image| [image.channels, image.height, image.width]);
         let (architecture, inputs): (Box<dyn Architecture>, usize) = match (&plan.network, shape) {
             (plan::Network::CnnSmall, Some(shape)) => (
                 Box::new(cnn_small::CnnSmall::new(&mut blueprint, shape, outputs)),
@@ -152,10 +147,23 @@ impl Network {
             }
         };
         let loss = plan.training.loss(plan.task);
-        let Blueprint { tensors, initials, floats } = blueprint;
+        let Blueprint {
+            tensors,
+            initials,
+            floats,
+        } = blueprint;
         let layout = Layout::new(tensors).map_err(NetworkError::Layout)?;
         let device = Device::flex();
-        Ok(Self { architecture, layout, initials, floats, inputs, outputs, loss, device })
+        Ok(Self {
+            architecture,
+            layout,
+            initials,
+            floats,
+            inputs,
+            outputs,
+            loss,
+            device,
+        })
     }
 
     /// Names, order and shapes of its weights.
@@ -197,7 +205,10 @@ impl Network {
     pub fn weights(&self, values: &[f32]) -> Result<Weights, NetworkError> {
         let expected = self.layout.parameters();
         if values.len() != expected {
-            return Err(NetworkError::WeightCount { expected, found: values.len() });
+            return Err(NetworkError::WeightCount {
+                expected,
+                found: values.len(),
+            });
         }
         Ok(Weights::new(&self.layout, values, &self.device))
     }
@@ -219,105 +230,66 @@ impl Network {
         PerExample::new(&self.layout, batch.len(), tape.finish_apart(losses))
     }
 
-    /// Adds the gradient of the sum of the losses to `sum`, and gives that sum of losses.
+    /// Adds the gradient of the sum of the losses to `sum`.
     ///
     /// # Panics
     /// Where `sum` is shorter than the layout: a mistake of the caller.
-    pub fn add_gradient(&self, weights: &Weights, batch: &Batch, sum: &mut [f32]) -> f64 {
+    pub fn add_gradient(&self, weights: &Weights, batch: &Batch, sum: &mut [f32]) {
         let mut tape = Tape::recording(&self.device);
         let losses = self.losses(weights, batch, &mut tape);
-        let total = weights::to_host(losses.clone().inner()).into_iter().map(f64::from).sum();
         let ranges: Vec<_> = self.layout.ranges().map(|(_, range)| range).collect();
         for (slot, gradient) in tape.finish_summed(losses) {
             let place = &mut sum[ranges[slot.0].clone()];
-            place.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
+            place
+                .iter_mut()
+                .zip(gradient)
+                .for_each(|(sum, gradient)| *sum += gradient);
         }
-        total
-    }
-
-    /// The loss of each example, in nats or squared units.
-    pub fn loss(&self, weights: &Weights, batch: &Batch) -> Vec<f32> {
-        weights::to_host(self.losses(weights, batch, &mut Tape::off()))
     }
 
     /// The probability of each class, or the value, for each example: `outputs` numbers each.
-    pub fn predict(&self, weights: &Weights, batch: &Batch) -> Vec<f32> {
-        let outputs = self.forward(weights, batch, &mut Tape::off());
-        weights::to_host(match self.loss {
-            Loss::CrossEntropy => burn::tensor::activation::softmax(outputs, 1),
-            Loss::MeanSquaredError => outputs,
-        })
+    /// `inputs` holds the examples one after the other.
+    ///
+    /// # Errors
+    /// Numbers that do not make whole examples.
+    pub fn predict(&self, weights: &Weights, inputs: &[f32]) -> Result<Vec<f32>, NetworkError> {
+        let rest = inputs.len() % self.inputs;
+        if rest != 0 {
+            return Err(NetworkError::InputLength {
+                expected: self.inputs,
+                found: rest,
+            });
+        }
+        let answer = |inputs: &[f32]| {
+            let outputs = self.forward(weights, inputs, &mut Tape::off());
+            weights::to_host(match self.loss {
+                Loss::CrossEntropy => burn::tensor::activation::softmax(outputs, 1),
+                Loss::MeanSquaredError => outputs,
+            })
+        };
+        Ok(inputs
+            .chunks(self.plain_microbatch() * self.inputs)
+            .flat_map(answer)
+            .collect())
     }
 
     fn losses(&self, weights: &Weights, batch: &Batch, tape: &mut Tape) -> Tensor<1> {
-        loss::each(self.loss, self.forward(weights, batch, tape), &batch.targets)
+        loss::each(
+            self.loss,
+            self.forward(weights, &batch.inputs, tape),
+            &batch.targets,
+        )
     }
 
-    fn forward(&self, weights: &Weights, batch: &Batch, tape: &mut Tape) -> Tensor<2> {
-        let data = TensorData::new(batch.inputs.clone(), [batch.len(), self.inputs]);
-        self.architecture.forward(weights, Tensor::from_data(data, &self.device), tape)
+    fn forward(&self, weights: &Weights, inputs: &[f32], tape: &mut Tape) -> Tensor<2> {
+        let data = TensorData::new(inputs.to_vec(), [inputs.len() / self.inputs, self.inputs]);
+        self.architecture
+            .forward(weights, Tensor::from_data(data, &self.device), tape)
     }
 
     /// An empty batch for this network.
     pub fn batch(&self) -> Batch {
-        let (inputs, targets) = (Vec::new(), Vec::new());
-        Batch { width: self.inputs, outputs: self.outputs, loss: self.loss, inputs, targets }
-    }
-}
-
-/// Examples that go through a network together.
-pub struct Batch {
-    width: usize,
-    outputs: usize,
-    loss: Loss,
-    inputs: Vec<f32>,
-    targets: Vec<Target>,
-}
-
-impl Batch {
-    /// Adds an example.
-    ///
-    /// # Errors
-    /// An input of another length than the network's, a class it does not have, a target of the
-    /// other kind. Such an example is not added.
-    pub fn push(&mut self, input: &[f32], target: Target) -> Result<(), NetworkError> {
-        if input.len() != self.width {
-            return Err(NetworkError::InputLength { expected: self.width, found: input.len() });
-        }
-        let expected = match (self.loss, target) {
-            (Loss::CrossEntropy, Target::Class(class)) if class < self.outputs => None,
-            (Loss::MeanSquaredError, Target::Value(_)) => None,
-            (Loss::CrossEntropy, _) => Some(format!("a class below {}", self.outputs)),
-            (Loss::MeanSquaredError, _) => Some("a number".into()),
-        };
-        if let Some(expected) = expected {
-            return Err(NetworkError::Target { expected });
-        }
-        self.inputs.extend_from_slice(input);
-        self.targets.push(target);
-        Ok(())
-    }
-
-    /// Fills up with examples of zeros, whose gradients the caller leaves out. A microbatch of
-    /// fixed shape takes the same road through the processor whatever its number of examples, so
-    /// that the bits of one example's gradient do not depend on how many others there are.
-    pub fn pad(&mut self, size: usize) {
-        let target = match self.loss {
-            Loss::CrossEntropy => Target::Class(0),
-            Loss::MeanSquaredError => Target::Value(0.0),
-        };
-        self.targets.resize(self.targets.len().max(size), target);
-        self.inputs.resize(self.targets.len() * self.width, 0.0);
-    }
-
-    /// Number of examples.
-    pub fn len(&self) -> usize {
-        self.targets.len()
-    }
-
-    /// Whether there is no example.
-    pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
+        Batch::new(self.inputs, self.outputs, self.loss)
     }
 }
 

@@ -17,7 +17,9 @@ pub struct Random {
 impl Random {
     /// Starts the stream that belongs to these words, in this order.
     pub fn new(words: &[u64]) -> Self {
-        let key = words.iter().fold(0, |key, word| mix(key ^ mix(word.wrapping_add(GOLDEN))));
+        let key = words
+            .iter()
+            .fold(0, |key, word| mix(key ^ mix(word.wrapping_add(GOLDEN))));
         Self { key, position: 0 }
     }
 
@@ -70,7 +72,10 @@ mod tests {
     #[test]
     fn the_generator_gives_the_published_numbers() {
         // The first outputs of the reference implementation for the seed 1234567.
-        let mut random = Random { key: 1_234_567, position: 0 };
+        let mut random = Random {
+            key: 1_234_567,
+            position: 0,
+        };
         let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973];
         assert_eq!([random.bits(), random.bits()], expected);
     }
@@ -95,11 +100,20 @@ mod tests {
         };
         // Five standard errors: the seed is fixed, so this cannot turn red by chance later.
         let (mean, variance) = moments(|random| random.symmetric(3.0));
-        assert!(mean.abs() < 0.044 && (variance - 3.0).abs() < 0.07, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.044 && (variance - 3.0).abs() < 0.07,
+            "{mean} {variance}"
+        );
         let (mean, variance) = moments(Random::normal);
-        assert!(mean.abs() < 0.025 && (variance - 1.0).abs() < 0.036, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.025 && (variance - 1.0).abs() < 0.036,
+            "{mean} {variance}"
+        );
         let (mean, variance) = moments(|random| random.whole(2) as f32);
-        assert!(mean.abs() < 0.036 && (variance - 2.0).abs() < 0.05, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.036 && (variance - 2.0).abs() < 0.05,
+            "{mean} {variance}"
+        );
         let (mean, _) = moments(|random| f32::from(u8::from(random.coin())));
         assert!((mean - 0.5).abs() < 0.013, "{mean}");
     }

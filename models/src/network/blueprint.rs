@@ -27,7 +27,10 @@ pub(super) enum Initial {
 
 impl Blueprint {
     pub(super) fn tensor(&mut self, name: String, shape: &[usize], initial: Initial) -> Slot {
-        self.tensors.push(TensorSpec { name, shape: shape.to_vec() });
+        self.tensors.push(TensorSpec {
+            name,
+            shape: shape.to_vec(),
+        });
         self.initials.push(initial);
         Slot(self.tensors.len() - 1)
     }

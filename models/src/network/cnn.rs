@@ -24,13 +24,23 @@ pub(super) struct Cnn {
 
 impl Cnn {
     pub(super) fn new(on: &mut Blueprint, input: [usize; 3], outputs: usize) -> Self {
-        let window = Window { kernel: 3, stride: 1, padding: 0 };
+        let window = Window {
+            kernel: 3,
+            stride: 1,
+            padding: 0,
+        };
         let pooled = |[channels, height, width]: [usize; 3]| [channels, height / 2, width / 2];
         let (conv1, shape) = Convolution::with_bias(on, "conv1", input, 32, window);
         let (conv2, shape) = Convolution::with_bias(on, "conv2", pooled(shape), 64, window);
         let fc1 = Dense::hidden(on, "fc1", pooled(shape).iter().product(), 128);
         let fc2 = Dense::last(on, "fc2", 128, outputs);
-        Self { input, conv1, conv2, fc1, fc2 }
+        Self {
+            input,
+            conv1,
+            conv2,
+            fc1,
+            fc2,
+        }
     }
 }
 

@@ -22,13 +22,22 @@ pub(super) struct CnnSmall {
 
 impl CnnSmall {
     pub(super) fn new(on: &mut Blueprint, input: [usize; 3], outputs: usize) -> Self {
-        let window = Window { kernel: 3, stride: 1, padding: 0 };
+        let window = Window {
+            kernel: 3,
+            stride: 1,
+            padding: 0,
+        };
         let (conv, [channels, height, width]) =
             Convolution::with_bias(on, "conv", input, 5, window);
         let features = channels * (height / 2) * (width / 2);
         let fc1 = Dense::hidden(on, "fc1", features, 10);
         let fc2 = Dense::last(on, "fc2", 10, outputs);
-        Self { input, conv, fc1, fc2 }
+        Self {
+            input,
+            conv,
+            fc1,
+            fc2,
+        }
     }
 }
 

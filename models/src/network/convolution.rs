@@ -1,13 +1,14 @@
 //! A convolution over images, with a bias or with standardised weights.
 //!
-//! Weight gradients come from patches of the input, gathered by one slice for each position of
-//! the kernel, and one batched matrix product. A product contracts over the positions of one
-//! example only.
+//! Weight gradients come from patches of the input and one batched matrix product, which contracts
+//! over the positions of one example only. (burn's own weight gradient of a convolution takes
+//! several times as long, and sums over examples.)
 
-use burn::tensor::{Gradients, Tensor, module::conv2d, ops::ConvOptions, s};
+use burn::tensor::{Gradients, Tensor, TensorData, module::conv2d, ops::ConvOptions};
 
 use super::{
     blueprint::{Blueprint, Initial, Slot},
+    patches::patches,
     per_example::Part,
     tape::{Tap, Tape, Trace},
     weights::{Weights, to_host},
@@ -90,7 +91,16 @@ impl Convolution {
         let positions = output[1] * output[2];
         let fan = inputs * window.kernel * window.kernel;
         on.holds(2 * outputs * positions + fan * positions + outputs * fan);
-        (Self { window, inputs, outputs, weight, addition }, output)
+        (
+            Self {
+                window,
+                inputs,
+                outputs,
+                weight,
+                addition,
+            },
+            output,
+        )
     }
 
     /// # Shapes
@@ -102,7 +112,11 @@ impl Convolution {
         input: Tensor<4>,
         tape: &mut Tape,
     ) -> Tensor<4> {
-        let Window { kernel, stride, padding } = self.window;
+        let Window {
+            kernel,
+            stride,
+            padding,
+        } = self.window;
         let raw = weights.at(self.weight, [self.outputs, self.fan()]);
         let (weight, bias, standard) = match self.addition {
             Addition::Bias(slot) => (raw, Some(weights.at(slot, [self.outputs])), None),
@@ -115,7 +129,12 @@ impl Convolution {
         let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
         let output = conv2d(input.clone(), weight, bias, options);
         let layer = *self;
-        tape.record(output, |tap| ConvolutionTrace { layer, standard, input: input.inner(), tap })
+        tape.record(output, |tap| ConvolutionTrace {
+            layer,
+            standard,
+            input: input.inner(),
+            tap,
+        })
     }
 
     /// Weights of one output channel.
@@ -129,26 +148,11 @@ impl Convolution {
     /// - `input`: `[examples, inputs, height, width]`
     /// - output: `[examples, fan, positions]`, the fan in the order of the weights
     fn patches(&self, input: Tensor<4>) -> Tensor<3> {
-        let Window { kernel, stride, padding } = self.window;
-        let [examples, inputs, height, width] = input.dims();
-        let (rows, columns) = (self.window.over(height), self.window.over(width));
-        let input = match padding {
-            0 => input,
-            _ => input.pad([(padding, padding); 2], 0.0),
-        };
-        let reach = |start: usize, count: usize| start..start + stride * (count - 1) + 1;
-        let step = stride as isize;
-        let slices = (0..kernel * kernel).map(|position| {
-            let (down, right) = (position / kernel, position % kernel);
-            let (down, right) = (reach(down, rows), reach(right, columns));
-            let slice = input.clone().slice(s![.., .., down;step, right;step]);
-            slice.reshape([examples, inputs, 1, rows * columns])
-        });
-        let patches = match kernel {
-            1 => slices.last().unwrap_or(input.clone().reshape([examples, inputs, 1, rows * columns])),
-            _ => Tensor::cat(slices.collect(), 2),
-        };
-        patches.reshape([examples, self.fan(), rows * columns])
+        let (device, [examples, inputs, height, width]) = (input.device(), input.dims());
+        let patches = patches(&to_host(input), [inputs, height, width], self.window);
+        let positions = self.window.over(height) * self.window.over(width);
+        let data = TensorData::new(patches, [examples, self.fan(), positions]);
+        Tensor::from_data(data, &device)
     }
 }
 
@@ -177,7 +181,10 @@ impl Standard {
         let centred = raw.clone() - raw.mean_dim(1);
         let variance = centred.clone().square().mean_dim(1);
         let scale = (variance + EPSILON).sqrt().recip();
-        Self { weight: centred * scale.clone(), scale }
+        Self {
+            weight: centred * scale.clone(),
+            scale,
+        }
     }
 
     /// Takes a gradient with respect to the standardised weights back to the raw ones: a linear
@@ -206,6 +213,17 @@ impl ConvolutionTrace {
         self.tap.gradient(gradients).flatten(2, 3)
     }
 
+    /// The gradient of each example with respect to the weights that slid over its image. The
+    /// larger factor stands on the left, which flex multiplies faster by a factor of 3.
+    ///
+    /// # Shapes
+    /// - `output`: `[examples, outputs, positions]`
+    /// - output: `[examples, outputs, fan]`
+    fn products(&self, output: Tensor<3>) -> Tensor<3> {
+        let patches = self.layer.patches(self.input.clone());
+        patches.matmul(output.swap_dims(1, 2)).swap_dims(1, 2)
+    }
+
     /// The gradient of the weights, from that of the weights that slid over the image.
     fn raw(&self, gradient: Tensor<3>) -> Tensor<3> {
         match &self.standard {
@@ -218,8 +236,7 @@ impl ConvolutionTrace {
 impl Trace for ConvolutionTrace {
     fn apart(&self, gradients: &mut Gradients) -> Vec<(Slot, Part)> {
         let output = self.output_gradient(gradients);
-        let patches = self.layer.patches(self.input.clone());
-        let weight = self.raw(output.clone().matmul(patches.swap_dims(1, 2)));
+        let weight = self.raw(self.products(output.clone()));
         let mut parts = vec![(self.layer.weight, Part::Rows(to_host(weight)))];
         if let Addition::Bias(bias) = self.layer.addition {
             parts.push((bias, Part::Rows(to_host(output.sum_dim(2)))));
@@ -229,15 +246,10 @@ impl Trace for ConvolutionTrace {
 
     fn summed(&self, gradients: &mut Gradients) -> Vec<(Slot, Vec<f32>)> {
         let output = self.output_gradient(gradients);
-        let [examples, outputs, positions] = output.dims();
-        let patches = self.layer.patches(self.input.clone());
-        let flat = [examples * positions, self.layer.fan()];
-        let patches = patches.permute([0, 2, 1]).reshape(flat);
-        let output = output.swap_dims(0, 1).reshape([outputs, examples * positions]);
-        let weight = self.raw(output.clone().matmul(patches).unsqueeze::<3>());
+        let weight = self.raw(self.products(output.clone()).sum_dim(0));
         let mut parts = vec![(self.layer.weight, to_host(weight))];
         if let Addition::Bias(bias) = self.layer.addition {
-            parts.push((bias, to_host(output.sum_dim(1))));
+            parts.push((bias, to_host(output.sum_dim(2).sum_dim(0))));
         }
         parts
     }

@@ -26,7 +26,12 @@ impl Dense {
 
     /// A network's last layer.
     pub(super) fn last(on: &mut Blueprint, name: &str, inputs: usize, outputs: usize) -> Self {
-        Self::new(on, name, [inputs, outputs], Initial::glorot(inputs, outputs))
+        Self::new(
+            on,
+            name,
+            [inputs, outputs],
+            Initial::glorot(inputs, outputs),
+        )
     }
 
     fn new(on: &mut Blueprint, name: &str, sizes: [usize; 2], initial: Initial) -> Self {
@@ -34,7 +39,12 @@ impl Dense {
         on.holds(2 * (inputs + outputs));
         let weight = on.tensor(format!("{name}.weight"), &[outputs, inputs], initial);
         let bias = on.tensor(format!("{name}.bias"), &[outputs], Initial::Zeros);
-        Self { inputs, outputs, weight, bias }
+        Self {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        }
     }
 
     /// # Shapes
@@ -49,7 +59,11 @@ impl Dense {
         let weight = weights.at(self.weight, [self.outputs, self.inputs]);
         let bias = weights.at(self.bias, [1, self.outputs]);
         let output = input.clone().matmul(weight.transpose()) + bias;
-        tape.record(output, |tap| DenseTrace { layer: *self, input: input.inner(), tap })
+        tape.record(output, |tap| DenseTrace {
+            layer: *self,
+            input: input.inner(),
+            tap,
+        })
     }
 }
 

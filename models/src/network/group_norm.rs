@@ -29,7 +29,12 @@ impl GroupNorm {
         on.holds(4 * shape.iter().product::<usize>());
         let scale = on.tensor(format!("{name}.weight"), &[channels], Initial::Ones);
         let shift = on.tensor(format!("{name}.bias"), &[channels], Initial::Zeros);
-        Self { groups: (channels / 4).clamp(1, 8), channels, scale, shift }
+        Self {
+            groups: (channels / 4).clamp(1, 8),
+            channels,
+            scale,
+            shift,
+        }
     }
 
     /// # Shapes
@@ -49,7 +54,11 @@ impl GroupNorm {
         let scale = weights.at(self.scale, [1, self.channels, 1, 1]);
         let shift = weights.at(self.shift, [1, self.channels, 1, 1]);
         let output = normal.clone() * scale + shift;
-        tape.record(output, |tap| GroupNormTrace { layer: *self, normal: normal.inner(), tap })
+        tape.record(output, |tap| GroupNormTrace {
+            layer: *self,
+            normal: normal.inner(),
+            tap,
+        })
     }
 }
 
@@ -65,17 +74,24 @@ impl GroupNormTrace {
         let output: Tensor<3> = self.tap.gradient(gradients).flatten(2, 3);
         let normal: Tensor<3> = self.normal.clone().flatten(2, 3);
         let sum = |terms: Tensor<3>| terms.sum_dim(2).squeeze_dim::<2>(2);
-        [(self.layer.scale, sum(output.clone() * normal)), (self.layer.shift, sum(output))]
+        [
+            (self.layer.scale, sum(output.clone() * normal)),
+            (self.layer.shift, sum(output)),
+        ]
     }
 }
 
 impl Trace for GroupNormTrace {
     fn apart(&self, gradients: &mut Gradients) -> Vec<(Slot, Part)> {
-        let rows = self.rows(gradients).map(|(slot, rows)| (slot, Part::Rows(to_host(rows))));
+        let rows = self
+            .rows(gradients)
+            .map(|(slot, rows)| (slot, Part::Rows(to_host(rows))));
         rows.into()
     }
 
     fn summed(&self, gradients: &mut Gradients) -> Vec<(Slot, Vec<f32>)> {
-        self.rows(gradients).map(|(slot, rows)| (slot, to_host(rows.sum_dim(0)))).into()
+        self.rows(gradients)
+            .map(|(slot, rows)| (slot, to_host(rows.sum_dim(0))))
+            .into()
     }
 }

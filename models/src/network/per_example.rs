@@ -27,8 +27,15 @@ pub(super) enum Part {
 impl PerExample {
     pub(super) fn new(layout: &Layout, examples: usize, parts: Vec<(Slot, Part)>) -> Self {
         let ranges: Vec<_> = layout.ranges().map(|(_, range)| range).collect();
-        let parts = parts.into_iter().map(|(slot, part)| (ranges[slot.0].clone(), part)).collect();
-        Self { examples, parameters: layout.parameters(), parts }
+        let parts = parts
+            .into_iter()
+            .map(|(slot, part)| (ranges[slot.0].clone(), part))
+            .collect();
+        Self {
+            examples,
+            parameters: layout.parameters(),
+            parts,
+        }
     }
 
     /// Number of examples.
@@ -60,7 +67,10 @@ impl Part {
             Self::Outer { left, right } => {
                 let (left, right) = (row(left, example, examples), row(right, example, examples));
                 for (gradient, left) in gradient.chunks_exact_mut(right.len()).zip(left) {
-                    gradient.iter_mut().zip(right).for_each(|(place, right)| *place = left * right);
+                    gradient
+                        .iter_mut()
+                        .zip(right)
+                        .for_each(|(place, right)| *place = left * right);
                 }
             }
         }

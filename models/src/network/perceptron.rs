@@ -20,14 +20,19 @@ impl Perceptron {
         };
         let layers = hidden.iter().enumerate().map(&mut layer).collect();
         let name = format!("fc{}", hidden.len() + 1);
-        Self { hidden: layers, last: Dense::last(on, &name, width, outputs) }
+        Self {
+            hidden: layers,
+            last: Dense::last(on, &name, width, outputs),
+        }
     }
 }
 
 impl Architecture for Perceptron {
     fn forward(&self, weights: &Weights, inputs: Tensor<2>, tape: &mut Tape) -> Tensor<2> {
-        let features =
-            self.hidden.iter().fold(inputs, |x, dense| relu(dense.forward(weights, x, tape)));
+        let features = self
+            .hidden
+            .iter()
+            .fold(inputs, |x, dense| relu(dense.forward(weights, x, tape)));
         self.last.forward(weights, features, tape)
     }
 }

@@ -18,5 +18,8 @@ pub(super) fn halve(images: Tensor<4>) -> Tensor<4> {
 /// - output: `[examples, channels]`
 pub(super) fn average(images: Tensor<4>) -> Tensor<2> {
     let [examples, channels, height, width] = images.dims();
-    images.reshape([examples, channels, height * width]).mean_dim(2).squeeze_dim(2)
+    images
+        .reshape([examples, channels, height * width])
+        .mean_dim(2)
+        .squeeze_dim(2)
 }

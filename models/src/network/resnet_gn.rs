@@ -46,14 +46,17 @@ struct Block {
 }
 
 impl ResnetGn {
-    pub(super) fn new(
-        on: &mut Blueprint,
-        input: [usize; 3],
-        sizes: Sizes,
-        outputs: usize,
-    ) -> Self {
-        let stride = if input[1].min(input[2]) >= LARGE { 2 } else { 1 };
-        let window = Window { kernel: 3, stride, padding: 1 };
+    pub(super) fn new(on: &mut Blueprint, input: [usize; 3], sizes: Sizes, outputs: usize) -> Self {
+        let stride = if input[1].min(input[2]) >= LARGE {
+            2
+        } else {
+            1
+        };
+        let window = Window {
+            kernel: 3,
+            stride,
+            padding: 1,
+        };
         let (stem, mut shape) = Normed::new(on, ["stem", "gn"], input, sizes.width, window);
         let mut block = |stage: usize| {
             let stride = if stage == 0 { 1 } else { 2 };
@@ -64,7 +67,12 @@ impl ResnetGn {
         };
         let blocks = (0..sizes.depth).map(&mut block).collect();
         let fc = Dense::last(on, "fc", shape[0], outputs);
-        Self { input, stem, blocks, fc }
+        Self {
+            input,
+            stem,
+            blocks,
+            fc,
+        }
     }
 }
 
@@ -77,17 +85,47 @@ impl Block {
         stride: usize,
     ) -> (Self, [usize; 3]) {
         let name = |part: &str| format!("{name}.{part}");
-        let window = Window { kernel: 3, stride, padding: 1 };
+        let window = Window {
+            kernel: 3,
+            stride,
+            padding: 1,
+        };
         let names = [&*name("conv1"), &*name("gn1")];
         let (first, middle) = Normed::new(on, names, input, channels, window);
         let names = [&*name("conv2"), &*name("gn2")];
-        let (second, output) =
-            Normed::new(on, names, middle, channels, Window { stride: 1, ..window });
+        let (second, output) = Normed::new(
+            on,
+            names,
+            middle,
+            channels,
+            Window {
+                stride: 1,
+                ..window
+            },
+        );
         let short = (input != output).then(|| {
-            let window = Window { kernel: 1, stride, padding: 0 };
-            Normed::new(on, [&*name("short.0"), &*name("short.1")], input, channels, window).0
+            let window = Window {
+                kernel: 1,
+                stride,
+                padding: 0,
+            };
+            Normed::new(
+                on,
+                [&*name("short.0"), &*name("short.1")],
+                input,
+                channels,
+                window,
+            )
+            .0
         });
-        (Self { first, second, short }, output)
+        (
+            Self {
+                first,
+                second,
+                short,
+            },
+            output,
+        )
     }
 
     fn forward(&self, weights: &Weights, input: Tensor<4>, tape: &mut Tape) -> Tensor<4> {
@@ -110,11 +148,18 @@ impl Normed {
         window: Window,
     ) -> (Self, [usize; 3]) {
         let (conv, output) = Convolution::standardised(on, names[0], input, channels, window);
-        (Self { conv, norm: GroupNorm::new(on, names[1], output) }, output)
+        (
+            Self {
+                conv,
+                norm: GroupNorm::new(on, names[1], output),
+            },
+            output,
+        )
     }
 
     fn forward(&self, weights: &Weights, input: Tensor<4>, tape: &mut Tape) -> Tensor<4> {
-        self.norm.forward(weights, self.conv.forward(weights, input, tape), tape)
+        self.norm
+            .forward(weights, self.conv.forward(weights, input, tape), tape)
     }
 }
 
@@ -124,7 +169,10 @@ impl Architecture for ResnetGn {
         let [channels, height, width] = self.input;
         let x = inputs.reshape([examples, channels, height, width]);
         let x = relu(self.stem.forward(weights, x, tape));
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(weights, x, tape));
+        let x = self
+            .blocks
+            .iter()
+            .fold(x, |x, block| block.forward(weights, x, tape));
         self.fc.forward(weights, average(x), tape)
     }
 }

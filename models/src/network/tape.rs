@@ -12,7 +12,7 @@ use burn::tensor::{Device, Gradients, Tensor};
 use super::{blueprint::Slot, per_example::Part};
 
 /// Keeps what a layer needs to form its weight gradients, when asked to.
-pub struct Tape {
+pub(super) struct Tape {
     recording: Option<Recording>,
 }
 
@@ -35,14 +35,19 @@ pub(super) struct Tap<const D: usize>(Tensor<D>);
 
 impl Tape {
     /// For inference: layers run without a trace.
-    pub fn off() -> Self {
+    pub(super) fn off() -> Self {
         Self { recording: None }
     }
 
     /// For training on a device.
     pub(super) fn recording(device: &Device) -> Self {
         let device = device.clone().autodiff();
-        Self { recording: Some(Recording { device, traces: Vec::new() }) }
+        Self {
+            recording: Some(Recording {
+                device,
+                traces: Vec::new(),
+            }),
+        }
     }
 
     /// Gives a layer's output back, with a tap when recording.
@@ -61,12 +66,12 @@ impl Tape {
 
     /// Runs backward and forms the gradient of each example.
     pub(super) fn finish_apart(self, losses: Tensor<1>) -> Vec<(Slot, Part)> {
-        self.finish(losses, Trace::apart)
+        self.finish(losses, |trace, gradients| trace.apart(gradients))
     }
 
     /// Runs backward and forms the gradient of the sum of the losses.
     pub(super) fn finish_summed(self, losses: Tensor<1>) -> Vec<(Slot, Vec<f32>)> {
-        self.finish(losses, Trace::summed)
+        self.finish(losses, |trace, gradients| trace.summed(gradients))
     }
 
     fn finish<T>(
@@ -74,12 +79,18 @@ impl Tape {
         losses: Tensor<1>,
         form: impl Fn(&dyn Trace, &mut Gradients) -> Vec<T>,
     ) -> Vec<T> {
-        let traces = self.recording.map(|recording| recording.traces).unwrap_or_default();
+        let traces = self
+            .recording
+            .map(|recording| recording.traces)
+            .unwrap_or_default();
         if traces.is_empty() {
             return Vec::new();
         }
         let mut gradients = losses.sum().backward();
-        traces.into_iter().flat_map(|trace| form(&*trace, &mut gradients)).collect()
+        traces
+            .into_iter()
+            .flat_map(|trace| form(&*trace, &mut gradients))
+            .collect()
     }
 }
 

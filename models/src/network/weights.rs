@@ -25,5 +25,9 @@ impl Weights {
 /// Copies a tensor's numbers to the host, row by row.
 pub(super) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // Every tensor of this crate is made of f32 numbers and stays so.
-    tensor.into_data().as_slice::<f32>().expect("tensors hold f32").to_vec()
+    tensor
+        .into_data()
+        .as_slice::<f32>()
+        .expect("tensors hold f32")
+        .to_vec()
 }

@@ -1,0 +1,90 @@
+//! Examples that go through a network together.
+
+use consilium_proto::plan::Loss;
+
+use super::NetworkError;
+
+/// What the network should answer for one example.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Target {
+    /// The index of a class in the plan's list.
+    Class(usize),
+    /// A number, for regression.
+    Value(f32),
+}
+
+/// Written by hand: a target is patient data.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Target([redacted])")
+    }
+}
+
+/// Examples that go through a network together.
+pub struct Batch {
+    width: usize,
+    outputs: usize,
+    loss: Loss,
+    pub(super) inputs: Vec<f32>,
+    pub(super) targets: Vec<Target>,
+}
+
+impl Batch {
+    pub(super) fn new(width: usize, outputs: usize, loss: Loss) -> Self {
+        Self {
+            width,
+            outputs,
+            loss,
+            inputs: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+
+    /// Adds an example.
+    ///
+    /// # Errors
+    /// An input of another length than the network's, a class it does not have, a target of the
+    /// other kind. Such an example is not added.
+    pub fn push(&mut self, input: &[f32], target: Target) -> Result<(), NetworkError> {
+        if input.len() != self.width {
+            return Err(NetworkError::InputLength {
+                expected: self.width,
+                found: input.len(),
+            });
+        }
+        let expected = match (self.loss, target) {
+            (Loss::CrossEntropy, Target::Class(class)) if class < self.outputs => None,
+            (Loss::MeanSquaredError, Target::Value(_)) => None,
+            (Loss::CrossEntropy, _) => Some(format!("a class below {}", self.outputs)),
+            (Loss::MeanSquaredError, _) => Some("a number".into()),
+        };
+        if let Some(expected) = expected {
+            return Err(NetworkError::Target { expected });
+        }
+        self.inputs.extend_from_slice(input);
+        self.targets.push(target);
+        Ok(())
+    }
+
+    /// Fills up to `size` with examples of zeros, whose gradients the caller leaves out. A microbatch of
+    /// fixed shape takes the same road through the processor whatever its number of examples, so
+    /// that the bits of one example's gradient do not depend on how many others there are.
+    pub(crate) fn pad(&mut self, size: usize) {
+        let target = match self.loss {
+            Loss::CrossEntropy => Target::Class(0),
+            Loss::MeanSquaredError => Target::Value(0.0),
+        };
+        self.targets.resize(self.targets.len().max(size), target);
+        self.inputs.resize(self.targets.len() * self.width, 0.0);
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there is no example.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+}

@@ -1,0 +1,396 @@
+use super::{
+    oracle::{Image, Reader, cross_entropy},
+    *,
+};
+
+/// A plan for a network: its table, an image shape or a number of columns, and its classes.
+fn plan(network: &str, image: Option<[usize; 3]>, columns: usize, classes: usize) -> Plan {
+    let task = match (classes, image) {
+        (0, _) => "image-regression",
+        (_, Some(_)) => "image-classification",
+        (_, None) => "tabular-classification",
+    };
+    let classes: Vec<_> = (0..classes).map(|class| format!("\"{class}\"")).collect();
+    let input = match image {
+        Some([channels, height, width]) => {
+            format!("[image]\nchannels = {channels}\nheight = {height}\nwidth = {width}")
+        }
+        None => (0..columns)
+            .map(|at| format!("[[table.columns]]\nname = \"{at}\"\n"))
+            .collect(),
+    };
+    let text = format!(
+        "name = \"test\"\ntask = \"{task}\"\ndata_set = \"d\"\nrounds = 1\n\
+         classes = [{}]\n[cohort]\nsize = 1\n{input}\n[network]\n{network}\n\
+         [training]\nsteps = 1\nbatch_size = 1\nlearning_rate = 0.1\n[privacy]\nmode = \"none\"\n",
+        classes.join(", ")
+    );
+    Plan::from_toml(&text).expect("a sound plan")
+}
+
+/// Answers of the oracle for weights and one input.
+type Forward = dyn Fn(&[f64], &[f64]) -> Vec<f64>;
+
+/// Small instances of every network, with the oracle that computes the same.
+struct Case {
+    name: &'static str,
+    network: Network,
+    forward: Box<Forward>,
+}
+
+fn case(
+    name: &'static str,
+    plan: &Plan,
+    forward: impl Fn(&[f64], &[f64]) -> Vec<f64> + 'static,
+) -> Case {
+    let network = Network::from_plan(plan).expect("a network");
+    Case {
+        name,
+        network,
+        forward: Box::new(forward),
+    }
+}
+
+fn image_case(
+    name: &'static str,
+    text: &str,
+    shape: [usize; 3],
+    classes: usize,
+    forward: impl Fn(&mut Reader, &Image) -> Vec<f64> + 'static,
+) -> Case {
+    case(
+        name,
+        &plan(text, Some(shape), 0, classes),
+        move |weights, input| {
+            forward(
+                &mut Reader::new(weights),
+                &Image::new(shape, input.to_vec()),
+            )
+        },
+    )
+}
+
+fn cases() -> Vec<Case> {
+    let resnet = |width: usize, depth: usize| {
+        format!("name = \"resnet-gn\"\nwidth = {width}\ndepth = {depth}")
+    };
+    vec![
+        image_case(
+            "cnn-small",
+            "name = \"cnn-small\"",
+            [1, 28, 28],
+            2,
+            |reader, image| reader.cnn_small(image, 2),
+        ),
+        image_case("cnn", "name = \"cnn\"", [3, 10, 13], 3, |reader, image| {
+            reader.cnn(image, 3)
+        }),
+        image_case("resnet", &resnet(8, 2), [1, 8, 9], 2, |reader, image| {
+            reader.resnet_gn(image, [8, 2], 2)
+        }),
+        image_case(
+            "large resnet",
+            &resnet(4, 1),
+            [3, 48, 49],
+            2,
+            |reader, image| reader.resnet_gn(image, [4, 1], 2),
+        ),
+        image_case(
+            "deep resnet",
+            &resnet(4, 3),
+            [1, 9, 8],
+            4,
+            |reader, image| reader.resnet_gn(image, [4, 3], 4),
+        ),
+        image_case(
+            "regression",
+            &resnet(4, 1),
+            [1, 8, 8],
+            0,
+            |reader, image| reader.resnet_gn(image, [4, 1], 1),
+        ),
+        case(
+            "dense",
+            &plan("name = \"dense\"\nhidden = [5, 4]", None, 6, 3),
+            |weights, input| Reader::new(weights).perceptron(input, &[5, 4], 3),
+        ),
+        case(
+            "linear",
+            &plan("name = \"dense\"\nhidden = []", None, 4, 2),
+            |weights, input| Reader::new(weights).perceptron(input, &[], 2),
+        ),
+    ]
+}
+
+impl Case {
+    /// Weights that leave no tensor at a special value.
+    fn weights(&self) -> Vec<f32> {
+        let mut random = Random::new(&[11]);
+        let mut values = self.network.initial(5).into_vec();
+        values
+            .iter_mut()
+            .for_each(|value| *value += random.symmetric(0.05));
+        values
+    }
+
+    fn input(&self, seed: u64) -> Vec<f32> {
+        let mut random = Random::new(&[23, seed]);
+        (0..self.network.inputs())
+            .map(|_| random.symmetric(1.5))
+            .collect()
+    }
+
+    fn target(&self, seed: usize) -> Target {
+        match self.network.loss {
+            Loss::CrossEntropy => Target::Class(seed % self.network.outputs()),
+            Loss::MeanSquaredError => Target::Value(0.3 * seed as f32 - 0.5),
+        }
+    }
+
+    fn batch(&self, seeds: &[usize]) -> Batch {
+        let mut batch = self.network.batch();
+        for &seed in seeds {
+            batch
+                .push(&self.input(seed as u64), self.target(seed))
+                .expect("a sound example");
+        }
+        batch
+    }
+
+    fn gradients(&self, batch: &Batch) -> Vec<Vec<f32>> {
+        let weights = self
+            .network
+            .weights(&self.weights())
+            .expect("as long as the layout");
+        let apart = self.network.per_example(&weights, batch);
+        let row = |example| {
+            let mut gradient = vec![f32::NAN; apart.parameters()];
+            apart.write(example, &mut gradient);
+            gradient
+        };
+        (0..batch.len()).map(row).collect()
+    }
+
+    fn oracle_loss(&self, weights: &[f64], seed: usize) -> f64 {
+        let input: Vec<f64> = self.input(seed as u64).into_iter().map(f64::from).collect();
+        let outputs = (self.forward)(weights, &input);
+        match self.target(seed) {
+            Target::Class(class) => cross_entropy(&outputs, class),
+            Target::Value(value) => (outputs[0] - f64::from(value)).powi(2),
+        }
+    }
+}
+
+#[test]
+fn gradients_of_single_examples_agree_with_differences_of_the_loss_in_f64() {
+    for case in cases() {
+        let weights: Vec<f64> = case.weights().into_iter().map(f64::from).collect();
+        let seeds = [1, 2, 3];
+        let gradients = case.gradients(&case.batch(&seeds));
+        let mut random = Random::new(&[3]);
+        for (gradient, &seed) in gradients.iter().zip(&seeds) {
+            for (tensor, range) in case.network.layout().ranges() {
+                let largest = gradient[range.clone()]
+                    .iter()
+                    .fold(0.0_f32, |a, b| a.max(b.abs()));
+                // Every parameter of a small tensor, and a dozen of a large one.
+                let some = (0..12).map(|_| range.start + random.bits() as usize % range.len());
+                let all: Vec<_> = if range.len() <= 12 {
+                    range.collect()
+                } else {
+                    some.collect()
+                };
+                for at in all {
+                    let shifted = |step: f64| {
+                        let mut weights = weights.clone();
+                        weights[at] += step;
+                        case.oracle_loss(&weights, seed)
+                    };
+                    let expected = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
+                    let found = f64::from(gradient[at]);
+                    let allowed = 3e-4 * f64::from(largest) + 1e-7;
+                    let place = format!("{} {} at {at}", case.name, tensor.name);
+                    assert!(
+                        (found - expected).abs() <= allowed,
+                        "{place}: {found} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_agree_with_the_oracle_with_tape_and_without() {
+    for case in cases() {
+        let values: Vec<f64> = case.weights().into_iter().map(f64::from).collect();
+        let weights = case
+            .network
+            .weights(&case.weights())
+            .expect("as long as the layout");
+        let batch = case.batch(&[1, 2, 3, 4]);
+        for mut tape in [Tape::off(), Tape::recording(&case.network.device)] {
+            let losses = case.network.losses(&weights, &batch, &mut tape).inner();
+            for (loss, seed) in weights::to_host(losses).into_iter().zip(1..) {
+                let expected = case.oracle_loss(&values, seed);
+                let allowed = 1e-5 * (1.0 + expected);
+                assert!(
+                    (f64::from(loss) - expected).abs() < allowed,
+                    "{} {loss}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_plain_gradient_is_the_sum_of_the_gradients_of_the_examples() {
+    for case in cases() {
+        let batch = case.batch(&[4, 5, 6, 7, 8]);
+        let weights = case
+            .network
+            .weights(&case.weights())
+            .expect("as long as the layout");
+        let mut plain = vec![0.0; case.network.layout().parameters()];
+        case.network.add_gradient(&weights, &batch, &mut plain);
+        let gradients = case.gradients(&batch);
+        let largest = plain.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+        for (at, plain) in plain.iter().enumerate() {
+            let sum: f32 = gradients.iter().map(|gradient| gradient[at]).sum();
+            assert!(
+                (sum - plain).abs() <= 1e-5 * largest,
+                "{} {at}: {sum} {plain}",
+                case.name
+            );
+        }
+    }
+}
+
+/// What clipping rests on: adding or removing one patient changes one summand of the step's sum
+/// and leaves all others the same to the last bit.
+#[test]
+fn the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit() {
+    for case in cases() {
+        let size = case.network.private_microbatch();
+        let alone = |seeds: &[usize]| {
+            let mut batch = case.batch(seeds);
+            batch.pad(size);
+            case.gradients(&batch)
+        };
+        let first = alone(&[9]);
+        let among = alone(&[1, 2, 9]);
+        let other = alone(&[3, 4, 9, 5]);
+        let bits = |gradient: &[f32]| gradient.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&first[0]), bits(&among[2]), "{}", case.name);
+        assert_eq!(bits(&among[2]), bits(&other[2]), "{}", case.name);
+        assert_ne!(bits(&among[0]), bits(&other[0]), "{}", case.name);
+    }
+}
+
+#[test]
+fn an_example_that_is_not_a_number_spoils_no_other() {
+    for case in cases() {
+        let mut batch = case.batch(&[1]);
+        batch
+            .push(&vec![f32::NAN; case.network.inputs()], case.target(2))
+            .expect("right length");
+        batch
+            .push(&case.input(3), case.target(3))
+            .expect("a sound example");
+        let gradients = case.gradients(&batch);
+        let finite = |gradient: &[f32]| gradient.iter().all(|value| value.is_finite());
+        assert!(
+            finite(&gradients[0]) && finite(&gradients[2]),
+            "{}",
+            case.name
+        );
+        assert!(!finite(&gradients[1]), "{}", case.name);
+    }
+}
+
+#[test]
+fn sizes_are_those_of_the_reference_models() {
+    let parameters = |text: &str, shape| {
+        let network = Network::from_plan(&plan(text, Some(shape), 0, 2)).expect("a network");
+        network.layout().parameters()
+    };
+    assert_eq!(parameters("name = \"cnn-small\"", [1, 28, 28]), 8_532);
+    assert_eq!(parameters("name = \"cnn\"", [3, 128, 128]), 7_392_578);
+    let resnet = "name = \"resnet-gn\"\nwidth = 32\ndepth = 3";
+    assert_eq!(parameters(resnet, [1, 64, 64]), 307_042);
+}
+
+/// Sites recompute these bytes from the plan's seed and refuse a difference: a change here breaks
+/// every study under way.
+#[test]
+fn initial_weights_are_the_same_bytes_on_every_machine() {
+    let frozen = [
+        ("cnn-small", "90c311811aeb0e71"),
+        ("cnn", "4dfe1b9c746b3588"),
+        ("resnet", "ac49ecdbcc7d2a7d"),
+        ("large resnet", "09dce0f712907b68"),
+        ("deep resnet", "fcbc4e8172ebc3ac"),
+        ("regression", "18da8a96712b8c1f"),
+        ("dense", "4aff6c6145d802ab"),
+        ("linear", "2fa6e178fc5369b5"),
+    ];
+    for (case, (name, start)) in cases().into_iter().zip(frozen) {
+        let digest = case
+            .network
+            .initial(42)
+            .digest(case.network.layout())
+            .to_string();
+        assert_eq!((case.name, &digest[..16]), (name, start));
+    }
+}
+
+#[test]
+fn initial_weights_keep_the_scale_of_activations() {
+    let network = Network::from_plan(&plan("name = \"cnn\"", Some([1, 28, 28]), 0, 2));
+    let network = network.expect("a network");
+    let weights = network.initial(1).into_vec();
+    assert_ne!(weights, network.initial(2).into_vec());
+    let (_, range) = network.layout().ranges().nth(2).expect("conv2.weight");
+    let variance = weights[range.clone()]
+        .iter()
+        .map(|x| f64::from(*x).powi(2))
+        .sum::<f64>()
+        / range.len() as f64;
+    let expected = 2.0 / (32.0 * 9.0);
+    assert!((variance / expected - 1.0).abs() < 0.05, "{variance}");
+}
+
+#[test]
+fn what_does_not_fit_the_network_is_refused() {
+    let case = &cases()[0];
+    let mut batch = case.network.batch();
+    assert!(batch.push(&[0.0; 3], Target::Class(0)).is_err());
+    assert!(batch.push(&case.input(1), Target::Class(2)).is_err());
+    assert!(batch.push(&case.input(1), Target::Value(0.0)).is_err());
+    assert!(batch.is_empty());
+    assert!(case.network.weights(&[0.0; 5]).is_err());
+    let weights = case
+        .network
+        .weights(&case.weights())
+        .expect("as long as the layout");
+    assert!(case.network.predict(&weights, &[0.0; 785]).is_err());
+}
+
+#[test]
+fn probabilities_of_an_example_add_up_to_one() {
+    let case = &cases()[1];
+    let weights = case
+        .network
+        .weights(&case.weights())
+        .expect("as long as the layout");
+    let inputs = [case.input(1), case.input(2)].concat();
+    let probabilities = case
+        .network
+        .predict(&weights, &inputs)
+        .expect("two examples");
+    assert_eq!(probabilities.len(), 6);
+    for row in probabilities.chunks(3) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
+    }
+}

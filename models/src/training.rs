@@ -1,0 +1,250 @@
+//! One site's work in one round: steps on batches of patients, private or not.
+//!
+//! A step draws patients by Poisson sampling and one random record of each, clips the gradient of
+//! that one record, adds them up as integers, adds noise once, divides by the plan's batch size
+//! and moves the weights. **Neighbouring data sets differ by one patient**, added or removed; the
+//! patient is protected from everyone who sees the update. That a patient touches nothing but its
+//! own summand is what the tests `no_gradient_depends_on_the_others_in_a_batch` here and
+//! `the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit` of the networks hold.
+
+mod batch;
+mod examples;
+mod optimizer;
+mod plain;
+mod private;
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use consilium_privacy::{
+    accountant::SamplingRate,
+    keystream::NoRandomness,
+    ledger::{Grant, NotTraining},
+    step::{PrivateUpdate, StepError},
+};
+use consilium_proto::{ParameterVector, Plan, plan::Mode};
+
+pub use self::examples::{Examples, LoadError};
+use self::{
+    batch::{Context, Mishaps},
+    optimizer::Optimizer,
+};
+use crate::{
+    imaging::Preprocess,
+    network::{Network, NetworkError},
+};
+
+/// What one site has to do in one round.
+pub struct Job<'a> {
+    /// The study's plan.
+    pub plan: &'a Plan,
+    /// The plan's network.
+    pub network: &'a Network,
+    /// The global weights, where the round starts.
+    pub weights: &'a ParameterVector,
+    /// The round, counted from 1.
+    pub round: u32,
+    /// What protects the patients.
+    pub protection: Protection,
+    /// Threads that compute gradients. Their number changes no bit of a private step's sum.
+    pub threads: NonZeroUsize,
+}
+
+/// What protects the patients in this round.
+#[derive(Debug)]
+pub enum Protection {
+    /// Clipping and noise, paid for.
+    Private(Grant),
+    /// Nothing: plan and site policy both ask for it by name.
+    None {
+        /// Probability that a patient enters a batch.
+        rate: SamplingRate,
+    },
+}
+
+/// What came of a round.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Weights after minus weights before; the only part that may leave the hospital.
+    pub update: PrivateUpdate,
+    /// What the hospital's own log should say. It depends on the data and stays inside.
+    pub local: LocalReport,
+}
+
+/// What went wrong with single records. Stays inside the hospital.
+#[derive(Debug, Default)]
+pub struct LocalReport {
+    /// Records whose gradient was not finite: they counted as zeros.
+    pub not_finite: u64,
+    /// Times that a record could not be used: it counted as zeros.
+    pub unreadable: u64,
+    /// The first reason.
+    pub first_reason: Option<LoadError>,
+}
+
+/// How far a round is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: u32,
+    /// Steps of the round.
+    pub steps: u32,
+}
+
+/// Why a round brought no update. What was charged stays charged.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Someone raised the stop flag.
+    #[error("training was stopped")]
+    Stopped,
+    /// The plan asks for one kind of protection, the job for the other.
+    #[error("the plan says privacy.mode = {plan:?}, the job was set up for the other mode")]
+    OtherMode {
+        /// What the plan says.
+        plan: Mode,
+    },
+    /// Fewer steps were paid for than the plan has.
+    #[error("the plan has {planned} steps a round, the ledger's grant pays for {paid}")]
+    TooFewSteps {
+        /// Steps of the plan.
+        planned: u32,
+        /// Steps of the grant.
+        paid: u32,
+    },
+    /// A number of the plan that no check should have let pass.
+    #[error("the plan cannot be trained")]
+    Plan(#[source] consilium_privacy::OutOfRange),
+    /// A batch of 0 in the plan.
+    #[error("the plan's batch size is 0")]
+    NoBatch,
+    /// Weights that do not fit the network.
+    #[error("the weights do not fit the plan's network")]
+    Network(#[from] NetworkError),
+    /// The grant pays for something else.
+    #[error(transparent)]
+    Grant(#[from] NotTraining),
+    /// The system has no random numbers to give.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// A step was refused, or the weights diverged.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// A batch holds more records than a sum can take.
+    #[error("a step could not be summed")]
+    Sum(#[from] consilium_privacy::step::AddError),
+}
+
+/// Tells a running job to stop; it does so within one microbatch. Clones share the flag.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Raises the flag.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the flag is up.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes the gradients of one round's steps, and the update at its end.
+trait Gradients {
+    /// The gradient of the next step at these weights, divided by the plan's batch size.
+    fn next(&mut self, context: &Context, weights: &[f32]) -> Result<Vec<f32>, TrainError>;
+
+    /// Ends the round with the difference of weights.
+    fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError>;
+}
+
+/// Trains for one round and gives the difference of weights.
+///
+/// Blocks for as long as training takes: call it from a thread that may.
+///
+/// # Errors
+/// A job that does not fit together, a raised stop flag, weights that diverged. A record that
+/// cannot be read is no error: it counts as zeros, since stopping would tell that it exists.
+pub fn train_round(
+    job: Job,
+    examples: &dyn Examples,
+    stop: &StopFlag,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, TrainError> {
+    let Job {
+        plan,
+        network,
+        weights,
+        round,
+        protection,
+        threads,
+    } = job;
+    let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
+    let steps = plan.training.steps;
+    let mut gradients = gradients(plan, protection, batch_size)?;
+    let mut optimizer =
+        Optimizer::new(&plan.training, plan.strategy.proximal(), weights.as_slice());
+    let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
+    let mishaps = Mishaps::default();
+    for step in 1..=steps {
+        let seed = [plan.seed, u64::from(round), u64::from(step)];
+        let preprocess = preprocess.as_ref();
+        let mishaps = &mishaps;
+        let context = Context {
+            network,
+            examples,
+            preprocess,
+            seed,
+            threads,
+            stop,
+            mishaps,
+        };
+        let gradient = gradients.next(&context, optimizer.weights())?;
+        optimizer.step(&gradient);
+        progress(Progress { step, steps });
+    }
+    let (update, not_finite) = gradients.finish(optimizer.difference())?;
+    let (unreadable, first_reason) = mishaps.into_parts();
+    Ok(Outcome {
+        update,
+        local: LocalReport {
+            not_finite,
+            unreadable,
+            first_reason,
+        },
+    })
+}
+
+fn gradients(
+    plan: &Plan,
+    protection: Protection,
+    batch_size: NonZeroU32,
+) -> Result<Box<dyn Gradients>, TrainError> {
+    match (protection, plan.privacy.mode, plan.privacy.guarantee()) {
+        (Protection::Private(grant), Mode::Local, Some(guarantee)) => {
+            let paid = grant.training()?.steps;
+            let planned = plan.training.steps;
+            if paid < planned {
+                return Err(TrainError::TooFewSteps { planned, paid });
+            }
+            let norm = guarantee
+                .clipping_norm
+                .try_into()
+                .map_err(TrainError::Plan)?;
+            Ok(Box::new(private::Private::new(grant, batch_size, norm)?))
+        }
+        (Protection::None { rate }, Mode::None, _) => {
+            Ok(Box::new(plain::Plain::new(rate, batch_size)?))
+        }
+        (_, mode, _) => Err(TrainError::OtherMode { plan: mode }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

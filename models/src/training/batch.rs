@@ -1,0 +1,111 @@
+//! The microbatches of one step, over threads.
+//!
+//! Records are dealt to threads in a fixed way. Every operation of a microbatch runs on the thread
+//! that has it: the processor's cores are shared by microbatches, not within them.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{Examples, LoadError, StopFlag, TrainError, examples::Pick};
+use crate::{
+    imaging::Preprocess,
+    network::{Batch, Network},
+};
+
+/// What every microbatch of a step needs.
+pub(super) struct Context<'a> {
+    pub(super) network: &'a Network,
+    pub(super) examples: &'a dyn Examples,
+    pub(super) preprocess: Option<&'a Preprocess>,
+    /// Names study, round and step, for augmentation.
+    pub(super) seed: [u64; 3],
+    pub(super) threads: NonZeroUsize,
+    pub(super) stop: &'a StopFlag,
+    pub(super) mishaps: &'a Mishaps,
+}
+
+/// Records that could not be used.
+#[derive(Default)]
+pub(super) struct Mishaps(Mutex<(u64, Option<LoadError>)>);
+
+impl Context<'_> {
+    /// Gives each microbatch of at most `size` records to `work`, on several threads. `work` gets
+    /// what its thread has in hand, made by `start`; the hands come back in order.
+    pub(super) fn microbatches<T: Send>(
+        &self,
+        picks: &[Pick],
+        size: usize,
+        start: impl Fn() -> T + Sync,
+        work: impl Fn(&mut T, Batch) -> Result<(), TrainError> + Sync,
+    ) -> Result<Vec<T>, TrainError> {
+        let microbatches = picks.len().div_ceil(size);
+        let share = microbatches.div_ceil(self.threads.get()) * size;
+        let run = |picks: &[Pick]| {
+            let mut hand = start();
+            for picks in picks.chunks(size) {
+                if self.stop.is_stopped() {
+                    return Err(TrainError::Stopped);
+                }
+                let batch = self.load(picks);
+                if !batch.is_empty() {
+                    work(&mut hand, batch)?;
+                }
+            }
+            Ok(hand)
+        };
+        if self.stop.is_stopped() {
+            return Err(TrainError::Stopped);
+        }
+        if picks.len() <= share {
+            return Ok(vec![run(picks)?]);
+        }
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = picks
+                .chunks(share)
+                .map(|picks| scope.spawn(|| run(picks)))
+                .collect();
+            let results = workers.into_iter().map(|worker| {
+                // A panic of a worker goes on in the caller, as it would on one thread.
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            results.collect()
+        })
+    }
+
+    /// Loads and augments records; one that cannot be used is left out and noted.
+    fn load(&self, picks: &[Pick]) -> Batch {
+        let mut batch = self.network.batch();
+        for &Pick { patient, record } in picks {
+            let loaded = self
+                .examples
+                .load(patient, record)
+                .and_then(|(mut input, target)| {
+                    if let Some(preprocess) = self.preprocess {
+                        preprocess.augment(&mut input, &self.seed);
+                    }
+                    Ok(batch.push(&input, target)?)
+                });
+            if let Err(reason) = loaded {
+                self.mishaps.note(reason);
+            }
+        }
+        batch
+    }
+}
+
+impl Mishaps {
+    fn note(&self, reason: LoadError) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.0 += 1;
+        noted.1.get_or_insert(reason);
+    }
+
+    /// How many, and the first reason.
+    pub(super) fn into_parts(self) -> (u64, Option<LoadError>) {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}

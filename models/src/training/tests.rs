@@ -1,0 +1,463 @@
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use consilium_privacy::{
+    accountant::Charge,
+    ledger::{Budget, ChargeRequest, Ledger, MemoryJournal, Purpose, Repeat},
+    step::Origin,
+};
+
+use super::{batch::Context, examples::Pick, private::each_gradient, *};
+use crate::{network::Target, random::Random};
+
+const PRIVATE: &str = "clipping_norm = 1.5\nnoise_multiplier = 2.0\ndelta = 1e-5";
+const NONE: &str = "mode = \"none\"";
+
+/// A plan for a table of two columns.
+fn table_plan(hidden: &str, training: &str, privacy: &str) -> Plan {
+    plan(
+        "tabular-classification",
+        "[[table.columns]]\nname = \"a\"\n[[table.columns]]\nname = \"b\"",
+        &format!("name = \"dense\"\nhidden = {hidden}"),
+        training,
+        privacy,
+    )
+}
+
+/// A plan for small images that uses every augmentation.
+fn image_plan() -> Plan {
+    let input = "[image]\nwidth = 8\nheight = 8\naugment = [{step = \"flip\", axis = \"vertical\"}, \
+        {step = \"rotate\", max_degrees = 20.0}, {step = \"shift\", max_pixels = 1}, \
+        {step = \"contrast\", max_factor = 1.5}, {step = \"noise\", deviation = 0.1}]";
+    let network = "name = \"resnet-gn\"\nwidth = 4\ndepth = 1";
+    let training = "steps = 1\nbatch_size = 4\nlearning_rate = 0.1";
+    plan("image-classification", input, network, training, PRIVATE)
+}
+
+fn plan(task: &str, input: &str, network: &str, training: &str, privacy: &str) -> Plan {
+    let text = format!(
+        "name = \"test\"\ntask = \"{task}\"\ndata_set = \"d\"\nrounds = 1\nclasses = [\"no\", \"yes\"]\n\
+         [cohort]\nsize = 1\n{input}\n[network]\n{network}\n[training]\n{training}\n\
+         [privacy]\n{privacy}\n"
+    );
+    Plan::from_toml(&text).expect("a sound plan")
+}
+
+fn grant(q: f64, sigma: f64, steps: u32) -> Grant {
+    let sound = "within range";
+    let (epsilon, delta) = (1e6.try_into().expect(sound), 1e-5.try_into().expect(sound));
+    let budget = Budget { epsilon, delta };
+    let journal = MemoryJournal::default();
+    let mut ledger = Ledger::open(journal, [("d".to_owned(), budget)]).expect("an empty ledger");
+    let (q, sigma) = (q.try_into().expect(sound), sigma.try_into().expect(sound));
+    let request = ChargeRequest {
+        data_set: "d".to_owned(),
+        study: [7; 16],
+        round: 1,
+        attempt: 1,
+        purpose: Purpose::Training,
+        charge: Charge::SampledGaussian { q, sigma, steps },
+        study_cap: None,
+        repeat: Repeat::Refuse,
+    };
+    ledger
+        .reserve(request, std::time::SystemTime::UNIX_EPOCH)
+        .expect("a large budget")
+}
+
+/// Patients in memory; counts what is loaded.
+#[derive(Default)]
+struct Memory {
+    patients: Vec<Vec<(Vec<f32>, Target)>>,
+    broken: Option<usize>,
+    excluded: Option<usize>,
+    loads: AtomicUsize,
+}
+
+impl Examples for Memory {
+    fn patients(&self) -> usize {
+        self.patients.len()
+    }
+
+    fn records_of(&self, patient: usize) -> usize {
+        if self.excluded == Some(patient) {
+            0
+        } else {
+            self.patients[patient].len()
+        }
+    }
+
+    fn load(&self, patient: usize, record: usize) -> Result<(Vec<f32>, Target), LoadError> {
+        assert_ne!(
+            self.excluded,
+            Some(patient),
+            "an excluded patient was loaded"
+        );
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        if self.broken == Some(patient) {
+            return Err("the disk is gone".into());
+        }
+        Ok(self.patients[patient][record].clone())
+    }
+}
+
+impl Memory {
+    /// Points of a square, of two classes by the sign of a sum.
+    fn table(patients: usize) -> Self {
+        let mut random = Random::new(&[5]);
+        let mut point = || {
+            let (a, b) = (random.symmetric(1.0), random.symmetric(1.0));
+            vec![(vec![a, b], Target::Class(usize::from(a + b > 0.0)))]
+        };
+        Self {
+            patients: (0..patients).map(|_| point()).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn images(patients: usize) -> Self {
+        let mut random = Random::new(&[6]);
+        let mut image = |patient: usize| {
+            let pixels = (0..64).map(|_| random.symmetric(2.0)).collect();
+            vec![(pixels, Target::Class(patient % 2))]
+        };
+        Self {
+            patients: (0..patients).map(&mut image).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+struct Setting {
+    plan: Plan,
+    network: Network,
+    weights: ParameterVector,
+}
+
+impl Setting {
+    fn new(plan: Plan) -> Self {
+        let network = Network::from_plan(&plan).expect("a network");
+        let weights = network.initial(plan.seed);
+        Self {
+            plan,
+            network,
+            weights,
+        }
+    }
+
+    fn train(&self, protection: Protection, examples: &Memory) -> Result<Outcome, TrainError> {
+        self.train_until(protection, examples, &StopFlag::default(), |_| {})
+    }
+
+    fn train_until(
+        &self,
+        protection: Protection,
+        examples: &Memory,
+        stop: &StopFlag,
+        progress: impl FnMut(Progress),
+    ) -> Result<Outcome, TrainError> {
+        let Self {
+            plan,
+            network,
+            weights,
+        } = self;
+        let threads = NonZeroUsize::new(2).expect("two");
+        let job = Job {
+            plan,
+            network,
+            weights,
+            round: 1,
+            protection,
+            threads,
+        };
+        train_round(job, examples, stop, progress)
+    }
+
+    fn accuracy(&self, update: &PrivateUpdate, examples: &Memory) -> f64 {
+        let moved = self
+            .weights
+            .as_slice()
+            .iter()
+            .zip(update.values())
+            .map(|(w, d)| w + d);
+        let moved: Vec<f32> = moved.collect();
+        let weights = self.network.weights(&moved).expect("as long as the layout");
+        let records: Vec<_> = examples.patients.iter().flatten().collect();
+        let inputs: Vec<f32> = records
+            .iter()
+            .flat_map(|(input, _)| input.clone())
+            .collect();
+        let answers = self
+            .network
+            .predict(&weights, &inputs)
+            .expect("whole examples");
+        let right = records
+            .iter()
+            .zip(answers.chunks(2))
+            .filter(|((_, target), answer)| {
+                *target == Target::Class(usize::from(answer[1] > answer[0]))
+            });
+        right.count() as f64 / records.len() as f64
+    }
+
+    /// The gradients of some records, as bits, in no order.
+    fn gradients(&self, examples: &Memory, patients: &[usize], threads: usize) -> Vec<Vec<u32>> {
+        let found = Mutex::new(Vec::new());
+        self.each_gradient(examples, patients, threads, |gradient| {
+            found
+                .lock()
+                .expect("no panic")
+                .push(gradient.iter().map(|x| x.to_bits()).collect());
+        });
+        found.into_inner().expect("no panic")
+    }
+
+    fn each_gradient(
+        &self,
+        examples: &Memory,
+        patients: &[usize],
+        threads: usize,
+        take: impl Fn(&[f32]) + Sync,
+    ) {
+        let preprocess = self.plan.image.as_ref().map(Preprocess::from_plan);
+        let context = Context {
+            network: &self.network,
+            examples,
+            preprocess: preprocess.as_ref(),
+            seed: [self.plan.seed, 1, 1],
+            threads: NonZeroUsize::new(threads).expect("one or more"),
+            stop: &StopFlag::default(),
+            mishaps: &Mishaps::default(),
+        };
+        let picks: Vec<_> = patients
+            .iter()
+            .map(|&patient| Pick { patient, record: 0 })
+            .collect();
+        each_gradient(&context, self.weights.as_slice(), &picks, |gradient| {
+            take(gradient);
+            Ok(())
+        })
+        .expect("a sound step");
+    }
+}
+
+fn none(rate: f64) -> Protection {
+    Protection::None {
+        rate: rate.try_into().expect("a rate"),
+    }
+}
+
+#[test]
+fn training_learns_with_noise_and_without() {
+    let examples = Memory::table(300);
+    let training = "steps = 60\nbatch_size = 150\nlearning_rate = 1.0";
+    let private = Setting::new(table_plan("[]", training, PRIVATE));
+    let outcome = private.train(Protection::Private(grant(0.5, 2.0, 60)), &examples);
+    let outcome = outcome.expect("an update");
+    assert!(matches!(
+        outcome.update.origin(),
+        Origin::Noised { taken: 60, .. }
+    ));
+    let accuracy = private.accuracy(&outcome.update, &examples);
+    assert!(accuracy > 0.9, "{accuracy}");
+
+    let plain = Setting::new(table_plan("[8]", training, NONE));
+    let outcome = plain.train(none(0.5), &examples).expect("an update");
+    assert!(!outcome.update.is_private());
+    let accuracy = plain.accuracy(&outcome.update, &examples);
+    assert!(accuracy > 0.95, "{accuracy}");
+}
+
+/// False alarms: five standard errors of a variance, once in a million runs.
+#[test]
+fn without_patients_every_step_still_adds_its_noise() {
+    let training = "steps = 5\nbatch_size = 10\nlearning_rate = 0.5";
+    let setting = Setting::new(table_plan("[200]", training, PRIVATE));
+    let outcome = setting.train(Protection::Private(grant(0.1, 2.0, 5)), &Memory::default());
+    let outcome = outcome.expect("an update");
+    let values = outcome.update.values();
+    let squares = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    let (variance, count) = (squares / values.len() as f64, values.len() as f64);
+    // Steps times (learning rate · σ · C / B)².
+    let expected = 5.0 * (0.5 * 2.0 * 1.5 / 10.0_f64).powi(2);
+    let error = (2.0 / count).sqrt();
+    assert!(
+        (variance / expected - 1.0).abs() < 5.0 * error,
+        "{variance} {expected}"
+    );
+}
+
+/// What the patient-level guarantee rests on. Augmentation draws on each input alone, and padded
+/// microbatches give each record the same bits wherever it stands.
+#[test]
+fn no_gradient_depends_on_the_others_in_a_batch() {
+    let setting = Setting::new(image_plan());
+    let examples = Memory::images(40);
+    let all: Vec<usize> = (0..40).collect();
+    let found: HashSet<_> = setting.gradients(&examples, &all, 2).into_iter().collect();
+    assert_eq!(found.len(), 40);
+    for some in [&[7][..], &[39, 0, 21], &all[5..27]] {
+        for threads in [1, 3] {
+            let gradients = setting.gradients(&examples, some, threads);
+            assert_eq!(gradients.len(), some.len());
+            assert!(gradients.iter().all(|gradient| found.contains(gradient)));
+        }
+    }
+}
+
+#[test]
+fn an_integer_sum_is_the_same_on_any_number_of_threads() {
+    let setting = Setting::new(image_plan());
+    let examples = Memory::images(40);
+    let all: Vec<usize> = (0..40).collect();
+    let sum = |threads| {
+        let sum = Mutex::new(vec![0_i64; setting.weights.len()]);
+        setting.each_gradient(&examples, &all, threads, |gradient| {
+            let mut sum = sum.lock().expect("no panic");
+            let terms = gradient
+                .iter()
+                .map(|x| (f64::from(*x) * 1e9).round() as i64);
+            sum.iter_mut()
+                .zip(terms)
+                .for_each(|(sum, term)| *sum += term);
+        });
+        sum.into_inner().expect("no panic")
+    };
+    assert_eq!(sum(1), sum(2));
+    assert_eq!(sum(1), sum(5));
+}
+
+#[test]
+fn a_drawn_patient_gives_one_record_and_an_excluded_one_none() {
+    let mut examples = Memory::table(6);
+    examples
+        .patients
+        .iter_mut()
+        .for_each(|records| records.resize(5, records[0].clone()));
+    examples.excluded = Some(2);
+    let training = "steps = 4\nbatch_size = 6\nlearning_rate = 0.1";
+    let private = Setting::new(table_plan("[]", training, PRIVATE));
+    private
+        .train(Protection::Private(grant(1.0, 2.0, 4)), &examples)
+        .expect("an update");
+    assert_eq!(examples.loads.swap(0, Ordering::Relaxed), 4 * 5);
+    let plain = Setting::new(table_plan("[]", training, NONE));
+    plain.train(none(1.0), &examples).expect("an update");
+    assert_eq!(examples.loads.load(Ordering::Relaxed), 4 * 5);
+}
+
+#[test]
+fn records_that_cannot_be_used_count_as_zeros_and_are_reported_inside() {
+    let mut examples = Memory::table(8);
+    examples.broken = Some(1);
+    examples.patients[4][0].0 = vec![f32::NAN, 0.0];
+    examples.patients[5][0].0 = vec![0.0];
+    examples.patients[6][0].1 = Target::Class(2);
+    let training = "steps = 3\nbatch_size = 8\nlearning_rate = 0.1";
+    let private = Setting::new(table_plan("[]", training, PRIVATE));
+    let outcome = private.train(Protection::Private(grant(1.0, 2.0, 3)), &examples);
+    let local = outcome.expect("an update").local;
+    assert_eq!((local.not_finite, local.unreadable), (3, 3 * 3));
+    assert!(
+        local
+            .first_reason
+            .is_some_and(|reason| reason.to_string().contains("disk"))
+    );
+}
+
+#[test]
+fn a_plain_step_is_the_sum_of_gradients_over_the_batch_size() {
+    let examples = Memory::table(30);
+    let training = "steps = 1\nbatch_size = 7\nlearning_rate = 0.5";
+    let setting = Setting::new(table_plan("[4]", training, NONE));
+    let outcome = setting.train(none(1.0), &examples).expect("an update");
+    let weights = setting
+        .network
+        .weights(setting.weights.as_slice())
+        .expect("its own weights");
+    let mut batch = setting.network.batch();
+    for (input, target) in examples.patients.iter().flatten() {
+        batch.push(input, *target).expect("a sound example");
+    }
+    let mut sum = vec![0.0; setting.weights.len()];
+    setting.network.add_gradient(&weights, &batch, &mut sum);
+    for (moved, gradient) in outcome.update.values().iter().zip(sum) {
+        assert!(
+            (moved + 0.5 * gradient / 7.0).abs() < 1e-5,
+            "{moved} {gradient}"
+        );
+    }
+}
+
+#[test]
+fn a_job_whose_parts_do_not_belong_together_is_refused() {
+    let training = "steps = 3\nbatch_size = 8\nlearning_rate = 0.1";
+    let examples = Memory::table(3);
+    let private = Setting::new(table_plan("[]", training, PRIVATE));
+    let plain = Setting::new(table_plan("[]", training, NONE));
+    let refused = private.train(none(0.5), &examples);
+    assert!(
+        matches!(refused, Err(TrainError::OtherMode { .. })),
+        "{refused:?}"
+    );
+    let refused = plain.train(Protection::Private(grant(0.5, 2.0, 3)), &examples);
+    assert!(
+        matches!(refused, Err(TrainError::OtherMode { .. })),
+        "{refused:?}"
+    );
+    let refused = private.train(Protection::Private(grant(0.5, 2.0, 2)), &examples);
+    assert!(matches!(
+        refused,
+        Err(TrainError::TooFewSteps {
+            planned: 3,
+            paid: 2
+        })
+    ));
+    let other = Setting {
+        weights: plain.network.initial(1),
+        ..Setting::new(image_plan())
+    };
+    let refused = other.train(Protection::Private(grant(0.5, 2.0, 1)), &Memory::images(3));
+    assert!(
+        matches!(refused, Err(TrainError::Network(_))),
+        "{refused:?}"
+    );
+    assert_eq!(examples.loads.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_raised_flag_ends_training_before_the_next_step() {
+    let training = "steps = 50\nbatch_size = 8\nlearning_rate = 0.1";
+    let setting = Setting::new(table_plan("[]", training, PRIVATE));
+    let stop = StopFlag::default();
+    let mut steps = Vec::new();
+    let protection = Protection::Private(grant(0.5, 2.0, 50));
+    let outcome = setting.train_until(protection, &Memory::table(20), &stop, |progress| {
+        steps.push((progress.step, progress.steps));
+        if progress.step == 2 {
+            stop.stop();
+        }
+    });
+    assert!(matches!(outcome, Err(TrainError::Stopped)), "{outcome:?}");
+    assert_eq!(steps, [(1, 50), (2, 50)]);
+}
+
+#[test]
+fn weights_that_diverge_are_an_error_and_no_update() {
+    let mut examples = Memory::table(2);
+    for (class, records) in examples.patients.iter_mut().enumerate() {
+        records[0] = (vec![1e37, 1e37], Target::Class(class));
+    }
+    let training = "steps = 1\nbatch_size = 1\nlearning_rate = 100.0";
+    let setting = Setting::new(table_plan("[]", training, NONE));
+    let outcome = setting.train(none(1.0), &examples);
+    assert!(
+        matches!(outcome, Err(TrainError::Step(StepError::NotFinite { .. }))),
+        "{outcome:?}"
+    );
+}
