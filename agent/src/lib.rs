@@ -1,1 +1,26 @@
 //! A hospital's node: data, policy, budget, training.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`membership`] | a member's folder: keys, certificate, the roster it believes |
+//! | [`settings`] | how an agent runs |
+//! | [`policy`] | what a hospital allows, closed unless opened by name |
+//! | [`data`] | data sets: registered, never copied; opt-out |
+//! | [`consent`] | studies seen, decisions made, decisions sent |
+//! | [`participation`] | the running agent |
+//! | [`store`] | what it remembers: SQLite, the ledger's journal, sealed updates |
+//!
+//! An update leaves by one road: approved plan, believed round, charge on disk, noise, sealed
+//! file, signed statement. See [`participation`].
+
+pub mod consent;
+pub mod data;
+pub mod membership;
+pub mod participation;
+pub mod policy;
+pub mod settings;
+pub mod store;
+mod training;
+
+pub use membership::Membership;
+pub use participation::Agent;

@@ -1,0 +1,267 @@
+//! What a hospital allows: `policy.toml` in the agent's folder, closed unless opened by name.
+
+mod hours;
+
+use std::{collections::BTreeMap, path::Path};
+
+use consilium_privacy::{
+    OutOfRange,
+    accountant::{Accountant, Charge, Delta, Epsilon, NoiseMultiplier, SamplingRate, calibrate},
+    ledger::Budget,
+};
+use consilium_proto::{
+    Plan,
+    plan::{Guarantee, Mode, NoiseTarget, Task},
+};
+use serde::Deserialize;
+
+pub use self::hours::Hours;
+use crate::settings::{self, SettingsError};
+
+/// What a hospital allows. Read anew before every decision and every round, so that a change
+/// holds from the next one on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Tasks that a study may have: `image-classification`, `image-regression`,
+    /// `tabular-classification`. Default: none.
+    pub tasks: Vec<Task>,
+    /// Data sets that studies may use, each with what all studies together may spend on it.
+    /// Default: none.
+    pub data_sets: BTreeMap<String, Budget>,
+    /// Largest ε of one study, above 0. Default: 1.
+    pub study_epsilon: Epsilon,
+    /// Largest δ of one study, above 0 and below 0.01; 1 / (10 · public size) holds besides.
+    /// Default: 1e-5.
+    pub study_delta: Delta,
+    /// Fewest sites of a round, this one included: 1 to 10 000. Default: 5.
+    pub min_cohort: u32,
+    /// Whether a study may train without privacy, which protects nobody. Default: no.
+    pub allow_no_privacy: bool,
+    /// Whether the coordinator may see this site's own update. Default: no.
+    pub allow_without_secure_aggregation: bool,
+    /// Whether this policy decides on studies alone. Default: no, a person approves each.
+    pub auto_approve: bool,
+    /// Hours of the day (UTC) in which rounds may train: `{ from = "18:00", to = "06:00" }`.
+    /// Default: always.
+    pub hours: Option<Hours>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            tasks: Vec::new(),
+            data_sets: BTreeMap::new(),
+            // Both are within their ranges.
+            study_epsilon: Epsilon::try_from(1.0).expect("1 is above 0"),
+            study_delta: Delta::try_from(1e-5).expect("1e-5 is below 0.01"),
+            min_cohort: 5,
+            allow_no_privacy: false,
+            allow_without_secure_aggregation: false,
+            auto_approve: false,
+            hours: None,
+        }
+    }
+}
+
+/// Why this site does not take part in a study: every reason, each with the field it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .objections.join("; "))]
+pub struct PolicyRefusal {
+    objections: Vec<String>,
+}
+
+impl PolicyRefusal {
+    /// Each reason, beginning with the field of `policy.toml` or of the plan.
+    pub fn objections(&self) -> &[String] {
+        &self.objections
+    }
+}
+
+/// The noise of one study at this site, fixed before its first round.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// q: chance of each patient to enter a batch.
+    pub sampling_rate: SamplingRate,
+    /// σ: noise deviation over the clipping norm.
+    pub noise_multiplier: NoiseMultiplier,
+}
+
+impl Noise {
+    /// Finds the noise that keeps all rounds of a plan within its target, for a data set of this
+    /// public size.
+    ///
+    /// # Errors
+    /// No noise reaches the target.
+    pub fn of(plan: &Plan, guarantee: &Guarantee, public_size: u64) -> Result<Self, OutOfRange> {
+        let rate = f64::from(plan.training.batch_size) / public_size.max(1) as f64;
+        let sampling_rate = SamplingRate::try_from(rate.min(1.0))?;
+        let noise_multiplier = match guarantee.target {
+            NoiseTarget::Multiplier(sigma) => NoiseMultiplier::try_from(sigma)?,
+            NoiseTarget::Epsilon(epsilon) => {
+                let (epsilon, delta) = (epsilon.try_into()?, guarantee.delta.try_into()?);
+                calibrate(epsilon, delta, sampling_rate, total_steps(plan)?)?
+            }
+        };
+        Ok(Self {
+            sampling_rate,
+            noise_multiplier,
+        })
+    }
+
+    /// What all rounds of a plan cost.
+    ///
+    /// # Errors
+    /// More steps than can be counted.
+    pub fn total_charge(&self, plan: &Plan) -> Result<Charge, OutOfRange> {
+        Ok(self.charge(total_steps(plan)?))
+    }
+
+    /// What these many steps cost.
+    pub fn charge(&self, steps: u32) -> Charge {
+        Charge::SampledGaussian {
+            q: self.sampling_rate,
+            sigma: self.noise_multiplier,
+            steps,
+        }
+    }
+}
+
+/// Steps of all rounds together.
+fn total_steps(plan: &Plan) -> Result<u32, OutOfRange> {
+    let refused = || OutOfRange::new("steps of all rounds", "below 2^32", "more");
+    plan.rounds
+        .checked_mul(plan.training.steps)
+        .ok_or_else(refused)
+}
+
+impl Policy {
+    /// Reads the file; without one, nothing is allowed.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown field, a value out of range.
+    pub fn load(file: &Path) -> Result<Self, SettingsError> {
+        let policy: Self = settings::load(file)?.unwrap_or_default();
+        if !(1..=10_000).contains(&policy.min_cohort) {
+            return Err(SettingsError::Malformed {
+                file: file.display().to_string(),
+                reason: format!(
+                    "`min_cohort` must be 1 to 10000, found {}",
+                    policy.min_cohort
+                ),
+            });
+        }
+        Ok(policy)
+    }
+
+    /// Compares a plan with what is allowed. The public size is that of the plan's data set, if
+    /// it is registered.
+    ///
+    /// # Errors
+    /// All reasons against it.
+    pub fn check(&self, plan: &Plan, public_size: Option<u64>) -> Result<(), PolicyRefusal> {
+        let mut objections = Vec::new();
+        if !self.tasks.contains(&plan.task) {
+            objections.push(format!("`tasks` does not list {}", name_of(plan.task)));
+        }
+        if !self.data_sets.contains_key(&plan.data_set) {
+            objections.push(format!("`data_sets` does not list {:?}", plan.data_set));
+        }
+        if plan.cohort.size < self.min_cohort {
+            objections.push(format!(
+                "`min_cohort` is {}, a round of the plan has {} sites",
+                self.min_cohort, plan.cohort.size
+            ));
+        }
+        if plan.secure_aggregation {
+            // To take part all the same would show the update to the coordinator.
+            objections.push(
+                "secure_aggregation of the plan: this version cannot hide an update from the \
+                 coordinator; the plan has to switch it off by name"
+                    .into(),
+            );
+        } else if !self.allow_without_secure_aggregation {
+            objections.push(
+                "`allow_without_secure_aggregation` is off, the plan shows this site's own \
+                 update to the coordinator"
+                    .into(),
+            );
+        }
+        match (plan.privacy.mode, plan.privacy.guarantee()) {
+            (Mode::None, _) if self.allow_no_privacy => {}
+            (Mode::None, _) | (_, None) => {
+                objections.push("`allow_no_privacy` is off, the plan trains without privacy".into())
+            }
+            (_, Some(guarantee)) => {
+                self.check_guarantee(plan, &guarantee, public_size, &mut objections);
+            }
+        }
+        if objections.is_empty() {
+            Ok(())
+        } else {
+            Err(PolicyRefusal { objections })
+        }
+    }
+
+    fn check_guarantee(
+        &self,
+        plan: &Plan,
+        guarantee: &Guarantee,
+        public_size: Option<u64>,
+        objections: &mut Vec<String>,
+    ) {
+        if guarantee.delta > self.study_delta.value() {
+            objections.push(format!(
+                "`study_delta` is {}, the plan asks for {}",
+                self.study_delta, guarantee.delta
+            ));
+        }
+        if let Some(size) = public_size {
+            let largest = 1.0 / (10.0 * size.max(1) as f64);
+            if guarantee.delta > largest {
+                objections.push(format!(
+                    "privacy.delta of the plan is {}, this site's data set allows at most \
+                     {largest:.2e}, 1 / (10 x public size)",
+                    guarantee.delta
+                ));
+            }
+        }
+        match epsilon_of(plan, guarantee, public_size) {
+            Ok(Some(epsilon)) if epsilon > self.study_epsilon.value() => objections.push(format!(
+                "`study_epsilon` is {}, the plan costs {epsilon:.3}",
+                self.study_epsilon
+            )),
+            Ok(_) => {}
+            Err(error) => objections.push(format!("privacy of the plan: {error}")),
+        }
+    }
+}
+
+/// ε of the whole study. A plan that fixes its noise costs what the accountant says, once the
+/// public size is known.
+fn epsilon_of(
+    plan: &Plan,
+    guarantee: &Guarantee,
+    public_size: Option<u64>,
+) -> Result<Option<f64>, OutOfRange> {
+    match (guarantee.target, public_size) {
+        (NoiseTarget::Epsilon(epsilon), _) => Ok(Some(epsilon)),
+        (NoiseTarget::Multiplier(_), None) => Ok(None),
+        (NoiseTarget::Multiplier(_), Some(size)) => {
+            let charge = Noise::of(plan, guarantee, size)?.charge(total_steps(plan)?);
+            let delta = Delta::try_from(guarantee.delta)?;
+            Ok(Some(Accountant::new().epsilon(&[charge], delta)))
+        }
+    }
+}
+
+fn name_of(task: Task) -> &'static str {
+    match task {
+        Task::ImageClassification => "image-classification",
+        Task::ImageRegression => "image-regression",
+        Task::TabularClassification => "tabular-classification",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! How an agent runs: `agent.toml` in its folder. Every field has a default.
+
+use std::{path::Path, time::Duration};
+
+use serde::Deserialize;
+
+/// Why settings or a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{file} cannot be read: {source}")]
+    Unreadable {
+        /// Which one.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or holds a field that there is not, or a value out of range.
+    #[error("{file}: {reason}")]
+    Malformed {
+        /// Which one.
+        file: String,
+        /// What is wrong and where.
+        reason: String,
+    },
+}
+
+/// How an agent runs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long the coordinator may hold a question for work: 0 s to 60 s. Default: 30 s.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+    /// How often the agent looks for new studies to decide on: 1 s to 1 d. Default: 30 s.
+    #[serde(with = "humantime_serde")]
+    pub look_for_studies: Duration,
+    /// First wait after a lost connection, then doubled with jitter: 10 ms to 1 h. Default: 1 s.
+    #[serde(with = "humantime_serde")]
+    pub retry_first: Duration,
+    /// Longest wait between two tries: `retry_first` to 1 d. Default: 60 s.
+    #[serde(with = "humantime_serde")]
+    pub retry_longest: Duration,
+    /// Memory for decoded images while a round trains, in MiB: 0 to 1 048 576. Images beyond it
+    /// are decoded each time they are drawn. Default: 1024.
+    pub cache_mebibytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(30),
+            look_for_studies: Duration::from_secs(30),
+            retry_first: Duration::from_secs(1),
+            retry_longest: Duration::from_secs(60),
+            cache_mebibytes: 1024,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file; without one, the defaults hold.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown field, a value out of range.
+    pub fn load(file: &Path) -> Result<Self, SettingsError> {
+        let settings: Self = load(file)?.unwrap_or_default();
+        settings
+            .check()
+            .map_err(|reason| SettingsError::Malformed {
+                file: file.display().to_string(),
+                reason,
+            })?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let day = Duration::from_secs(86_400);
+        let within = |field: &str, value: Duration, least: Duration, most: Duration| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(format!(
+                "`{field}` must be {least:?} to {most:?}, found {value:?}"
+            ))
+        };
+        within("poll", self.poll, Duration::ZERO, Duration::from_secs(60))?;
+        within(
+            "look_for_studies",
+            self.look_for_studies,
+            Duration::from_secs(1),
+            day,
+        )?;
+        let hour = Duration::from_secs(3600);
+        within(
+            "retry_first",
+            self.retry_first,
+            Duration::from_millis(10),
+            hour,
+        )?;
+        within("retry_longest", self.retry_longest, self.retry_first, day)?;
+        if self.cache_mebibytes > 1 << 20 {
+            return Err(format!(
+                "`cache_mebibytes` must be 0 to 1048576, found {}",
+                self.cache_mebibytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a TOML file, if there is one.
+pub(crate) fn load<T: serde::de::DeserializeOwned>(
+    file: &Path,
+) -> Result<Option<T>, SettingsError> {
+    let name = || file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Ok(text) => toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| SettingsError::Malformed {
+                file: name(),
+                reason: error.to_string(),
+            }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SettingsError::Unreadable {
+            file: name(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, SettingsError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("agent.toml");
+        std::fs::write(&file, text).expect("room");
+        Settings::load(&file)
+    }
+
+    #[test]
+    fn defaults_hold_where_nothing_is_said() {
+        assert_eq!(settings("").expect("nothing said"), Settings::default());
+        let settings = settings("poll = \"5s\"").expect("sound");
+        assert_eq!(
+            settings,
+            Settings {
+                poll: Duration::from_secs(5),
+                ..Settings::default()
+            }
+        );
+        let missing = Settings::load(Path::new("no such file")).expect("defaults");
+        assert_eq!(missing, Settings::default());
+    }
+
+    #[test]
+    fn unknown_fields_and_values_out_of_range_are_named() {
+        for (text, field) in [
+            ("pol = \"5s\"", "pol"),
+            ("poll = \"61s\"", "poll"),
+            ("look_for_studies = \"0s\"", "look_for_studies"),
+            ("retry_first = \"0s\"", "retry_first"),
+            ("retry_longest = \"1ms\"", "retry_longest"),
+            ("cache_mebibytes = 9999999", "cache_mebibytes"),
+        ] {
+            let message = settings(text).expect_err(text).to_string();
+            assert!(
+                message.contains(field) && message.contains("agent.toml"),
+                "{message}"
+            );
+        }
+    }
+}

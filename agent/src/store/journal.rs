@@ -1,0 +1,251 @@
+//! The ledger's entries in SQLite, and the one way to a grant.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use consilium_privacy::{
+    accountant::{Charge, Delta},
+    ledger::{
+        Budget, ChargeRequest, Entry, Grant, Journal, JournalError, Ledger, LedgerError, Refusal,
+    },
+};
+use sqlx::SqlitePool;
+use tokio::runtime::Handle;
+
+use super::{Store, StoreError, lock_file};
+
+/// Why nothing was charged.
+#[derive(Debug, thiserror::Error)]
+pub enum ChargeError {
+    /// The ledger refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A charge that is on disk.
+#[derive(Debug)]
+pub struct Charged {
+    /// Permission to release what was paid for.
+    pub grant: Grant,
+    /// ε of the whole study so far, this charge included, at the δ asked for.
+    pub study_epsilon: f64,
+}
+
+/// A journal whose entries are durable before `append` returns: SQLite with `synchronous = FULL`.
+/// For threads that may block, inside a runtime.
+struct SqliteJournal {
+    pool: SqlitePool,
+    runtime: Handle,
+}
+
+impl Journal for SqliteJournal {
+    fn load(&mut self) -> Result<Vec<Entry>, JournalError> {
+        let rows = sqlx::query_scalar("SELECT entry FROM ledger ORDER BY sequence");
+        let rows: Vec<Vec<u8>> = self
+            .runtime
+            .block_on(rows.fetch_all(&self.pool))
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| Entry::from_bytes(row).map_err(JournalError::new))
+            .collect()
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        let insert = sqlx::query("INSERT INTO ledger (sequence, entry) VALUES (?, ?)")
+            .bind(entry.sequence as i64)
+            .bind(entry.to_bytes());
+        self.runtime
+            .block_on(insert.execute(&self.pool))
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn failed(error: sqlx::Error) -> JournalError {
+    JournalError::new(StoreError::from(error))
+}
+
+/// The journal as it was before one entry. Takes that very entry again and no other.
+///
+/// A process that dies between charge and stored update has paid and released nothing. Training
+/// again under the same charge releases one update, which is what was paid for; a second charge
+/// would only break the promise of ε that the plan made. The ledger makes the same entry from the
+/// same request, and this journal compares it with what is on disk, hash and all.
+struct Unspent<J> {
+    journal: J,
+    entry: Entry,
+}
+
+impl<J: Journal> Journal for Unspent<J> {
+    fn load(&mut self) -> Result<Vec<Entry>, JournalError> {
+        let mut entries = self.journal.load()?;
+        entries.retain(|entry| entry.sequence < self.entry.sequence);
+        Ok(entries)
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        if *entry == self.entry {
+            return Ok(());
+        }
+        Err(JournalError::new(
+            "the charge on disk is for something else",
+        ))
+    }
+}
+
+impl Store {
+    /// Charges a data set, on disk, and grants what was charged for.
+    ///
+    /// # Errors
+    /// The ledger refuses, does not verify, or cannot be written.
+    pub async fn charge(
+        &self,
+        budgets: &BTreeMap<String, Budget>,
+        request: ChargeRequest,
+        delta: Delta,
+        now: SystemTime,
+    ) -> Result<Charged, ChargeError> {
+        self.with_ledger(budgets, move |ledger| {
+            let study = request.study;
+            let grant = ledger.reserve(request, now)?;
+            Ok(Charged {
+                grant,
+                study_epsilon: ledger.study_epsilon(study, delta),
+            })
+        })
+        .await
+    }
+
+    /// Grants once more what an earlier charge paid for, whose update was never stored.
+    ///
+    /// The caller vouches that nothing of it has left: see [`Store::begin_training`], which
+    /// refuses rounds that were offered.
+    ///
+    /// [`Store::begin_training`]: Self::begin_training
+    ///
+    /// # Errors
+    /// No such charge, or one for something else.
+    pub(crate) async fn resume_charge(
+        &self,
+        budgets: &BTreeMap<String, Budget>,
+        request: ChargeRequest,
+        sequence: u64,
+        delta: Delta,
+    ) -> Result<Charged, ChargeError> {
+        let journal = self.journal();
+        let budgets = budgets.clone();
+        self.alone(move || {
+            let mut journal = journal;
+            let entries = journal.load().map_err(LedgerError::from)?;
+            let Some(entry) = entries.into_iter().find(|entry| entry.sequence == sequence) else {
+                return Err(StoreError::Unreadable {
+                    what: "round.sequence",
+                }
+                .into());
+            };
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(entry.at);
+            let request = ChargeRequest {
+                attempt: entry.attempt,
+                ..request
+            };
+            let study = request.study;
+            let mut ledger = Ledger::open(Unspent { journal, entry }, budgets)?;
+            let grant = ledger.reserve(request, at)?;
+            Ok(Charged {
+                grant,
+                study_epsilon: ledger.study_epsilon(study, delta),
+            })
+        })
+        .await
+    }
+
+    /// How many releases like this one a data set could still pay for; none without a budget.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or does not verify.
+    pub async fn releases_left(
+        &self,
+        budgets: &BTreeMap<String, Budget>,
+        data_set: &str,
+        charge: Charge,
+    ) -> Result<Option<u32>, ChargeError> {
+        let data_set = data_set.to_owned();
+        self.with_ledger(budgets, move |ledger| {
+            Ok(ledger.releases_left(&data_set, &charge))
+        })
+        .await
+    }
+
+    /// ε of everything a data set has released, at this δ.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or does not verify.
+    pub async fn spent(&self, data_set: &str, delta: Delta) -> Result<f64, ChargeError> {
+        let data_set = data_set.to_owned();
+        self.with_ledger(&BTreeMap::new(), move |ledger| {
+            Ok(ledger.spent(&data_set, delta))
+        })
+        .await
+    }
+
+    /// ε of everything one study has released here, at this δ.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or does not verify.
+    pub async fn study_epsilon(&self, study: [u8; 16], delta: Delta) -> Result<f64, ChargeError> {
+        self.with_ledger(&BTreeMap::new(), move |ledger| {
+            Ok(ledger.study_epsilon(study, delta))
+        })
+        .await
+    }
+
+    /// All charges, oldest first, after their chain was verified.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or does not verify.
+    pub async fn ledger_entries(&self) -> Result<Vec<Entry>, ChargeError> {
+        self.with_ledger(&BTreeMap::new(), |ledger| Ok(ledger.entries().to_vec()))
+            .await
+    }
+
+    fn journal(&self) -> SqliteJournal {
+        SqliteJournal {
+            pool: self.pool.clone(),
+            runtime: Handle::current(),
+        }
+    }
+
+    async fn with_ledger<T: Send + 'static>(
+        &self,
+        budgets: &BTreeMap<String, Budget>,
+        work: impl FnOnce(&mut Ledger<SqliteJournal>) -> Result<T, ChargeError> + Send + 'static,
+    ) -> Result<T, ChargeError> {
+        let (journal, budgets) = (self.journal(), budgets.clone());
+        self.alone(move || work(&mut Ledger::open(journal, budgets)?))
+            .await
+    }
+
+    /// Runs on a thread that may block, while no other process reads and extends the ledger. Each
+    /// use reads it anew: what is on disk is the only truth, whoever wrote it.
+    async fn alone<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ChargeError> + Send + 'static,
+    ) -> Result<T, ChargeError> {
+        let path = self.folder.join("ledger.lock");
+        let locked = move || {
+            let lock = lock_file(&path)?;
+            lock.lock()
+                .map_err(|source| StoreError::Folder { path, source })?;
+            work()
+        };
+        match tokio::task::spawn_blocking(locked).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}

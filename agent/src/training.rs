@@ -1,0 +1,192 @@
+//! One round's training at this site: charged first, on a thread that may block, stored last.
+
+use std::{
+    collections::HashSet,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use consilium_models::{
+    network::Network,
+    training::{Job, LoadError, Progress, Protection, StopFlag, TrainError, train_round},
+};
+use consilium_privacy::step::PrivateUpdate;
+use consilium_proto::{ParameterVector, Plan, StudyId};
+use tokio::runtime::Handle;
+use tracing::{debug, info, warn};
+
+use crate::{
+    data::{DataError, Exclusions, Manifest, TrainingSet},
+    store::{Store, StoreError},
+};
+
+/// Why a round was not trained.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrainingError {
+    /// The data set cannot be used for this plan.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The data set is not registered.
+    #[error("no data set {0:?} is registered here")]
+    NoDataSet(String),
+    /// The training itself failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The update cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a site trains on, kept from round to round so that images are decoded once.
+#[derive(Default)]
+pub(crate) struct Preparation {
+    present: Mutex<Option<Prepared>>,
+}
+
+#[derive(Clone)]
+struct Prepared {
+    study: StudyId,
+    registered_at: u64,
+    set: Arc<TrainingSet>,
+}
+
+/// The exclusions of one data set, asked of the store.
+struct StoredExclusions {
+    store: Store,
+    data_set: String,
+    runtime: Handle,
+}
+
+impl Exclusions for StoredExclusions {
+    fn now(&self) -> Result<HashSet<String>, LoadError> {
+        Ok(self.runtime.block_on(self.store.excluded(&self.data_set))?)
+    }
+}
+
+impl Preparation {
+    /// Binds the plan's data set to a study, or takes what was bound for its last round.
+    pub(crate) async fn prepare(
+        &self,
+        store: &Store,
+        study: StudyId,
+        plan: &Plan,
+        cache_bytes: u64,
+    ) -> Result<Arc<TrainingSet>, TrainingError> {
+        let missing = || TrainingError::NoDataSet(plan.data_set.clone());
+        let data_set = store.data_set(&plan.data_set).await?.ok_or_else(missing)?;
+        let registered_at = data_set.registered_at;
+        let present = self
+            .present
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(present) = present
+            && (present.study, present.registered_at) == (study, registered_at)
+        {
+            return Ok(present.set);
+        }
+        let manifest = store.manifest(&plan.data_set).await?.ok_or_else(missing)?;
+        let exclusions = Box::new(StoredExclusions {
+            store: store.clone(),
+            data_set: plan.data_set.clone(),
+            runtime: Handle::current(),
+        });
+        let plan = plan.clone();
+        let set = blocking(move || {
+            let manifest: Manifest = serde_json::from_slice(&manifest)
+                .map_err(|_| DataError::Manifest(plan.data_set.clone()))?;
+            TrainingSet::new(manifest, &plan, exclusions, cache_bytes)
+        });
+        let set = Arc::new(set.await?);
+        let prepared = Prepared {
+            study,
+            registered_at,
+            set: set.clone(),
+        };
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+        Ok(set)
+    }
+}
+
+/// One round's work.
+pub(crate) struct Work {
+    pub(crate) study: StudyId,
+    pub(crate) round: u32,
+    pub(crate) plan: Plan,
+    pub(crate) network: Arc<Network>,
+    pub(crate) weights: ParameterVector,
+    pub(crate) set: Arc<TrainingSet>,
+    pub(crate) protection: Protection,
+}
+
+/// Trains and stores the update, sealed; then nothing about this round changes any more. Stops
+/// within one microbatch when the waiting side is dropped.
+pub(crate) async fn train(store: Store, work: Work) -> Result<Arc<PrivateUpdate>, TrainingError> {
+    let stop = StopFlag::default();
+    let _guard = StopOnDrop(stop.clone());
+    let span = tracing::info_span!("train", study = %work.study, round = work.round);
+    blocking(move || span.in_scope(|| run(&store, work, &stop))).await
+}
+
+fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>, TrainingError> {
+    let Work {
+        study,
+        round,
+        plan,
+        network,
+        weights,
+        set,
+        protection,
+    } = work;
+    let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    info!(
+        device = network.device(),
+        threads,
+        steps = plan.training.steps,
+        "training"
+    );
+    set.begin(stop.clone());
+    let (plan, network, weights) = (&plan, &*network, &weights);
+    let job = Job {
+        plan,
+        network,
+        weights,
+        round,
+        protection,
+        threads,
+    };
+    let progress = |Progress { step, steps }| debug!(step, steps, "step taken");
+    let outcome = train_round(job, &*set, stop, progress)?;
+    let local = outcome.local;
+    if local.unreadable > 0 || local.not_finite > 0 {
+        let reason = local
+            .first_reason
+            .map_or_else(String::new, |reason| reason.to_string());
+        let (unreadable, not_finite) = (local.unreadable, local.not_finite);
+        warn!(
+            unreadable,
+            not_finite, reason, "some records counted as zeros"
+        );
+    }
+    store.spool(study, round, &outcome.update)?;
+    info!("update stored");
+    Ok(Arc::new(outcome.update))
+}
+
+/// Raises a flag when the side that waits goes away.
+struct StopOnDrop(StopFlag);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Runs on a thread that may block; a panic there goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,10 @@
+DROP TABLE audit_log;
+DROP TABLE events;
+DROP TABLE effects;
+DROP TABLE releases;
+DROP TABLE versions;
+DROP TABLE updates;
+DROP TABLE rounds;
+DROP TABLE studies;
+DROP TABLE applications;
+DROP TABLE roster_epochs;

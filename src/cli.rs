@@ -1,0 +1,84 @@
+//! The commands, `noun verb`, one file a group. Results go to standard output.
+
+mod agent;
+mod coordinator;
+mod enrol;
+mod governance;
+mod node;
+mod study;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{demo, telemetry::Telemetry};
+
+/// Federated learning for hospitals: train together, keep every record at home
+///
+/// Start with `consilium demo`: a federation on this machine, with generated hospitals.
+/// Research use only.
+#[derive(Debug, Parser)]
+#[command(name = "consilium", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) telemetry: Telemetry,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a federation of hospitals on this machine and compare
+    Demo(Box<demo::Options>),
+    /// Write, submit and follow studies, and fetch their models
+    #[command(subcommand)]
+    Study(study::Command),
+    /// A hospital's node: data sets, consent, training
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// The federation's coordinator
+    #[command(subcommand)]
+    Coordinator(coordinator::Command),
+    /// The key that admits members and puts them out
+    #[command(subcommand)]
+    Governance(governance::Command),
+    /// Membership of a researcher
+    #[command(subcommand)]
+    Researcher(enrol::Command),
+    /// Membership of an auditor
+    #[command(subcommand)]
+    Auditor(enrol::Command),
+}
+
+impl Cli {
+    /// Whether the command runs on its own until it is stopped.
+    pub fn is_node(&self) -> bool {
+        match &self.command {
+            Command::Agent(command) => command.is_node(),
+            Command::Coordinator(command) => command.is_node(),
+            _ => false,
+        }
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the command could not do; [`crate::failure::code_of`] gives its class.
+    pub async fn run(self) -> Result<()> {
+        use consilium_proto::Role;
+        match self.command {
+            Command::Demo(options) => demo::run(*options).await,
+            Command::Study(command) => command.run().await,
+            Command::Agent(command) => command.run().await,
+            Command::Coordinator(command) => command.run().await,
+            Command::Governance(command) => command.run(),
+            Command::Researcher(command) => command.run(Role::Researcher).await,
+            Command::Auditor(command) => command.run(Role::Auditor).await,
+        }
+    }
+}
+
+/// The time on this machine's clock, in seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,137 @@
+//! `consilium agent …`: what a data steward does at a hospital.
+
+mod data;
+mod study;
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use consilium_agent::{Agent, policy::Policy, settings::Settings, store::Store};
+use consilium_proto::Role;
+
+use super::{enrol::Enrol, node};
+use crate::{output, unlock::Unlock};
+
+/// A hospital's node.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make keys, hand in the application, and collect the certificate once admitted
+    Enrol(Box<Enrol>),
+    /// Run until stopped: look for studies, train, send
+    Run {
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        parent: node::Parent,
+    },
+    /// Data sets: register, list, take patients out
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Studies: list, approve, refuse
+    #[command(subcommand)]
+    Study(study::Command),
+    /// What this hospital allows
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Check the policy file and show it
+    Show {
+        /// The agent's folder
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// An agent's folder.
+#[derive(Debug, Args)]
+pub(super) struct Folder {
+    /// The agent's folder
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    unlock: Unlock,
+}
+
+/// Where a hospital says what it allows.
+const POLICY_FILE: &str = "policy.toml";
+/// Where an operator says how the agent runs.
+const SETTINGS_FILE: &str = "agent.toml";
+
+/// A policy to begin with.
+const SAMPLE: &str = r#"# what this hospital allows; everything that is not named is refused
+tasks = ["image-classification"]
+study_epsilon = 8.0                        # largest epsilon of one study
+study_delta = 1e-5
+min_cohort = 3                             # fewest sites of a round, this one included
+allow_without_secure_aggregation = true    # this version has none
+[data_sets]
+chest = { epsilon = 16.0, delta = 1e-5 }   # what all studies together may spend
+"#;
+
+impl Folder {
+    fn policy_file(&self) -> PathBuf {
+        self.dir.join(POLICY_FILE)
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        Ok(Policy::load(&self.policy_file())?)
+    }
+
+    async fn store(&self) -> Result<Store> {
+        Ok(Store::open(&self.dir, Arc::new(self.unlock.open()?)).await?)
+    }
+}
+
+impl Command {
+    pub(super) fn is_node(&self) -> bool {
+        matches!(self, Self::Run { .. })
+    }
+
+    pub(super) async fn run(self) -> Result<()> {
+        match self {
+            Self::Enrol(enrol) => enrol.run(Role::Site).await,
+            Self::Run { folder, parent } => {
+                let key = folder.unlock.open()?;
+                let stop = parent.stop()?;
+                let settings = Settings::load(&folder.dir.join(SETTINGS_FILE))?;
+                let agent = Agent::open(&folder.dir, Arc::new(key), settings).await?;
+                Ok(Box::pin(agent.run(stop)).await?)
+            }
+            Self::Data(command) => command.run().await,
+            Self::Study(command) => command.run().await,
+            Self::Policy(PolicyCommand::Show { dir }) => {
+                let path = dir.join(POLICY_FILE);
+                Policy::load(&path)?;
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => output::line(text.trim_end()),
+                    Err(_) => {
+                        output::note(format_args!(
+                            "there is no {}: nothing is allowed. To begin with:\n\n{SAMPLE}",
+                            path.display()
+                        ));
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_policy_is_sound() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(POLICY_FILE);
+        std::fs::write(&path, SAMPLE).expect("a file");
+        let policy = Policy::load(&path).expect("a sound policy");
+        assert_eq!(policy.min_cohort, 3);
+        assert!(!policy.auto_approve && !policy.allow_no_privacy);
+    }
+}

@@ -1,0 +1,208 @@
+//! `consilium agent data …`: registers data sets and takes patients out of them.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use consilium_agent::data::{
+    LabelColumns, Part, PublicSize, Registration, Source, exclude, register,
+};
+use consilium_proto::ErrorCode;
+use serde_json::json;
+
+use super::Folder;
+use crate::{failure::refuse, output};
+
+/// Data sets of a hospital.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Register a data set: it is read once, reported on, and never copied
+    Add(Box<Add>),
+    /// List the registered data sets
+    List {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take patients out of a data set, from the next batch on
+    Exclude {
+        /// Name of the data set
+        name: String,
+        /// File with one patient identifier a line
+        #[arg(long, value_name = "FILE")]
+        patients: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to register, and how to read it.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Add {
+    /// Name that plans use: letters, digits, `-`, `_` or `.`
+    name: String,
+    #[command(flatten)]
+    folder: Folder,
+    /// Folder of PNG and JPEG images, or a MedMNIST npz; without --labels, `<class>/<image>`
+    #[arg(long, value_name = "DIR|NPZ", conflicts_with = "table")]
+    images: Option<PathBuf>,
+    /// CSV that labels the images
+    #[arg(long, value_name = "FILE.csv", requires = "images")]
+    labels: Option<PathBuf>,
+    /// Column of the labels' CSV that is the image's path, relative to --images
+    #[arg(long, value_name = "COLUMN", default_value = "path", requires = "labels")]
+    path_column: String,
+    /// Column of the labels' CSV that is the label
+    #[arg(long, value_name = "COLUMN", default_value = "label", requires = "labels")]
+    label_column: String,
+    /// Column that says whose record each row is; without it every record is its own patient
+    #[arg(long, value_name = "COLUMN")]
+    patient_column: Option<String>,
+    /// Part of an npz: train, val or test
+    #[arg(long, default_value = "train", value_name = "PART", requires = "images")]
+    part: Part,
+    /// CSV with one record a row
+    #[arg(long, value_name = "FILE.csv", requires = "target")]
+    table: Option<PathBuf>,
+    /// Column of the table that is the label
+    #[arg(long, value_name = "COLUMN", requires = "table")]
+    target: Option<String>,
+    /// CSV from local labels to the classes that plans name
+    #[arg(long, value_name = "FILE.csv")]
+    label_map: Option<PathBuf>,
+    /// Number of patients, where it is public knowledge
+    #[arg(long, value_name = "NUMBER", required_unless_present = "noisy_size")]
+    public_size: Option<u64>,
+    /// Let the public size be the true one with noise, at this ε, charged once
+    #[arg(long, value_name = "EPSILON", conflicts_with = "public_size")]
+    noisy_size: Option<f64>,
+    /// Leave out (and report) unreadable images, labels without image and images without label
+    #[arg(long)]
+    skip_unreadable: bool,
+    /// Replace a data set of this name; what it has spent stays spent
+    #[arg(long)]
+    replace: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> Result<()> {
+        match self {
+            Self::Add(add) => add.run().await,
+            Self::List { folder, json } => list(&folder, json).await,
+            Self::Exclude { name, patients, folder, json } => {
+                let store = folder.store().await?;
+                let exclusion = exclude(&store, &name, &patients, SystemTime::now()).await?;
+                store.close().await;
+                if json {
+                    return output::json(&exclusion);
+                }
+                output::line(format_args!("{} patients taken out", exclusion.excluded))?;
+                for line in &exclusion.unknown_lines {
+                    output::note(format_args!(
+                        "{}, line {line}: names no patient of {name}; check its spelling",
+                        patients.display()
+                    ));
+                }
+                for used in &exclusion.used_by {
+                    output::line(format_args!(
+                        "trained on before: study {} ({}), {} rounds",
+                        used.study, used.name, used.rounds
+                    ))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn run(self) -> Result<()> {
+        let registration = Registration {
+            name: self.name.clone(),
+            source: self.source()?,
+            label_map: self.label_map.clone(),
+            public_size: match (self.public_size, self.noisy_size) {
+                (Some(size), _) => PublicSize::Declared(size),
+                (None, Some(epsilon)) => PublicSize::Noisy(epsilon),
+                (None, None) => {
+                    return refuse(ErrorCode::Invalid, "give --public-size or --noisy-size");
+                }
+            },
+            skip_unreadable: self.skip_unreadable,
+            replace: self.replace,
+        };
+        let (store, policy) = (self.folder.store().await?, self.folder.policy()?);
+        let report = register(&store, &policy, registration, SystemTime::now()).await;
+        store.close().await;
+        let report = report?;
+        match self.json {
+            true => output::json(&report),
+            false => output::line(report.to_string().trim_end()),
+        }
+    }
+
+    fn source(&self) -> Result<Source> {
+        let patient = self.patient_column.clone();
+        match (&self.images, &self.labels, &self.table, &self.target) {
+            (_, _, Some(file), Some(target)) => {
+                Ok(Source::Table { file: file.clone(), target: target.clone(), patient })
+            }
+            (Some(images), Some(labels), ..) => Ok(Source::Labelled {
+                images: images.clone(),
+                labels: labels.clone(),
+                columns: LabelColumns {
+                    path: self.path_column.clone(),
+                    label: self.label_column.clone(),
+                    patient,
+                },
+            }),
+            (Some(_), None, ..) if patient.is_some() => {
+                refuse(ErrorCode::Invalid, "--patient-column names a column of --labels or --table")
+            }
+            (Some(images), None, ..) if images.is_file() => {
+                Ok(Source::Npz { file: images.clone(), part: self.part, indexes: None })
+            }
+            (Some(images), None, ..) => Ok(Source::ClassFolders { folder: images.clone() }),
+            _ => refuse(ErrorCode::Invalid, "give --images (and --labels), or --table and --target"),
+        }
+    }
+}
+
+async fn list(folder: &Folder, as_json: bool) -> Result<()> {
+    let store = folder.store().await?;
+    let data_sets = store.data_sets().await;
+    store.close().await;
+    let data_sets = data_sets?;
+    if as_json {
+        let objects = data_sets.iter().map(|set| {
+            json!({
+                "name": set.name,
+                "records": set.records,
+                "patients": set.patients,
+                "public_size": set.public_size,
+                "registered_at": set.registered_at,
+            })
+        });
+        return output::json(&objects.collect::<Vec<_>>());
+    }
+    let header = ["data set", "records", "patients", "public size", "registered (UTC)"];
+    let rows = data_sets.iter().map(|set| {
+        vec![
+            set.name.clone(),
+            set.records.to_string(),
+            set.patients.to_string(),
+            set.public_size.to_string(),
+            output::time(set.registered_at * 1000),
+        ]
+    });
+    let header = header.map(str::to_owned).to_vec();
+    output::line(output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))
+}

@@ -1,0 +1,57 @@
+//! Brings a finished model home: file, card, metrics, learning curve.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use consilium_proto::{StudyId, signed::Purpose};
+use serde_json::json;
+
+use super::{
+    Form,
+    evaluate::{OptionalData, points},
+    plan,
+};
+use crate::{curve, output, researcher::Researcher};
+
+pub(super) async fn run(
+    researcher: &mut Researcher,
+    id: StudyId,
+    out: &Path,
+    data: &OptionalData,
+    form: Form,
+) -> Result<()> {
+    let study = researcher.show(id).await?;
+    let scorer = data.scorer(&study)?;
+    let release = researcher.release(&study).await?;
+    let points = points(researcher, &study, scorer.as_ref()).await?;
+
+    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    let card = release.signed.verify(Purpose::ModelCard, release.signed.signer())?;
+    let mut files = vec![
+        ("model.safetensors", release.file.clone()),
+        ("model-card.json", card.to_vec()),
+        ("model-card.signed", release.signed.to_bytes()),
+        ("metrics.csv", curve::to_csv(&points)?.into_bytes()),
+    ];
+    match curve::to_svg(&study.plan.name, &points) {
+        Some(picture) => files.push(("learning-curve.svg", picture.into_bytes())),
+        None => output::note("no learning curve: give --data with public data to score versions on"),
+    }
+    for (name, bytes) in &files {
+        let path = out.join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    plan::warn(&study.plan);
+    let written: Vec<_> = files.iter().map(|(name, _)| out.join(name)).collect();
+    if form.json {
+        return output::json(&json!({
+            "study": id,
+            "model": release.card.model_digest,
+            "sha256": release.card.safetensors_sha256,
+            "coordinator": release.signed.signer().fingerprint(),
+            "files": written,
+        }));
+    }
+    output::note("the card's signature is by a coordinator of the roster; the model is the card's");
+    written.iter().try_for_each(|path| output::line(path.display()))
+}

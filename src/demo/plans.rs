@@ -1,0 +1,180 @@
+//! The demo's two studies: the same network and the same steps, with and without privacy.
+
+use std::{fmt::Write as _, path::Path};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use consilium_proto::Plan;
+
+use super::material::Material;
+
+/// Name under which the demo's hospitals register their data.
+pub(super) const DATA_SET: &str = "chest";
+
+/// Networks that the demo can train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// One convolution; 28 x 28 grey images only
+    CnnSmall,
+    /// Two convolutions
+    Cnn,
+    /// Residual blocks with group norm
+    ResnetGn,
+}
+
+/// What the demo asks of a study.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Settings {
+    pub(super) network: NetworkName,
+    pub(super) rounds: u32,
+    pub(super) seed: u64,
+    pub(super) epsilon: f64,
+    pub(super) delta: f64,
+}
+
+/// Whether a study protects its patients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protection {
+    None,
+    Private,
+}
+
+/// The text of a plan for this material.
+pub(super) fn text(settings: &Settings, material: &Material, protection: Protection) -> String {
+    let Settings { rounds, seed, epsilon, delta, .. } = *settings;
+    let (name, privacy) = match protection {
+        Protection::None => ("together, without privacy", "mode = \"none\"\n".to_owned()),
+        Protection::Private => (
+            "together, with privacy",
+            format!("clipping_norm = 1.0\nepsilon = {epsilon:?}\ndelta = {delta:e}\n"),
+        ),
+    };
+    let classes: Vec<_> = material.classes.iter().map(|class| format!("{class:?}")).collect();
+    let sites = material.hospitals.len();
+    let Material { width, height, channels, .. } = *material;
+    let mut text = format!(
+        "name = \"{name}\"\n\
+         task = \"image-classification\"\n\
+         data_set = \"{DATA_SET}\"\n\
+         classes = [{}]\n\
+         seed = {seed}\n\
+         rounds = {rounds}\n\
+         # This version has no secure aggregation: the coordinator sees each update.\n\
+         secure_aggregation = false\n\n\
+         [cohort]\nsize = {sites}\ndeadline = \"10m\"\n\n\
+         [image]\nwidth = {width}\nheight = {height}\nchannels = {channels}\n",
+        classes.join(", ")
+    );
+    let recipe = Recipe::of(settings.network);
+    let batch = recipe.batch_size;
+    let rate = match protection {
+        Protection::None => recipe.learning_rate,
+        Protection::Private => recipe.private_learning_rate,
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        "\n[network]\n{}\n\n\
+         [training]\nsteps = {}\nbatch_size = {batch}\nlearning_rate = {rate:?}\n\
+         optimizer = {{ name = \"momentum\" }}\n\n\
+         [privacy]\n{privacy}",
+        recipe.network, recipe.steps
+    );
+    text
+}
+
+/// Writes the plan under the demo's folder, for people, and returns it checked.
+///
+/// # Errors
+/// Options that make an unsound plan, or a file that cannot be written.
+pub(super) fn write(
+    dir: &Path,
+    name: &str,
+    settings: &Settings,
+    material: &Material,
+    protection: Protection,
+) -> Result<Plan> {
+    let text = text(settings, material, protection);
+    let plan = Plan::from_toml(&text).context("the demo's plan")?;
+    let folder = dir.join("plans");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let path = folder.join(format!("{name}.toml"));
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    Ok(plan)
+}
+
+/// Refuses ε and δ that no plan may have, before any work.
+///
+/// # Errors
+/// The field and the reason.
+pub(super) fn check_privacy(epsilon: f64, delta: Option<f64>) -> Result<()> {
+    let delta = delta.unwrap_or(1e-5);
+    let text = format!(
+        "name = \"x\"\ntask = \"image-classification\"\ndata_set = \"x\"\nclasses = [\"a\", \"b\"]\n\
+         rounds = 1\ncohort = {{ size = 1 }}\nimage = {{ width = 28, height = 28 }}\n\
+         network = {{ name = \"cnn-small\" }}\n\
+         training = {{ steps = 1, batch_size = 1, learning_rate = 0.1 }}\n\
+         [privacy]\nclipping_norm = 1.0\nepsilon = {epsilon:?}\ndelta = {delta:e}\n"
+    );
+    Plan::from_toml(&text)?;
+    Ok(())
+}
+
+/// The policy of each of the demo's hospitals: what its two studies need, and no more.
+pub(super) fn policy(settings: &Settings, sites: usize) -> String {
+    let Settings { epsilon, delta, .. } = *settings;
+    format!(
+        "# Written by `consilium demo`. A hospital's own policy would be stricter: it would have a\n\
+         # person approve each study, and allow none without privacy.\n\
+         tasks = [\"image-classification\"]\n\
+         study_epsilon = {epsilon:?}\n\
+         study_delta = {delta:e}\n\
+         min_cohort = {}\n\
+         auto_approve = true\n\
+         allow_no_privacy = true\n\
+         # This version has no secure aggregation: no colluding site and no drop-out is covered.\n\
+         allow_without_secure_aggregation = true\n\n\
+         # What all studies together may spend.\n\
+         [data_sets]\n\
+         {DATA_SET} = {{ epsilon = {:?}, delta = {delta:e} }}\n",
+        sites.min(3),
+        2.0 * epsilon + 2.0
+    )
+}
+
+/// Sizes chosen on the validation parts alone.
+struct Recipe {
+    network: &'static str,
+    steps: u32,
+    batch_size: u32,
+    learning_rate: f64,
+    private_learning_rate: f64,
+}
+
+impl Recipe {
+    fn of(network: NetworkName) -> Self {
+        match network {
+            NetworkName::CnnSmall => Self {
+                network: "name = \"cnn-small\"",
+                steps: 5,
+                batch_size: 256,
+                learning_rate: 0.1,
+                private_learning_rate: 0.1,
+            },
+            NetworkName::Cnn => Self {
+                network: "name = \"cnn\"",
+                steps: 5,
+                batch_size: 128,
+                learning_rate: 0.05,
+                private_learning_rate: 0.05,
+            },
+            NetworkName::ResnetGn => Self {
+                network: "name = \"resnet-gn\"\nwidth = 8\ndepth = 3",
+                steps: 5,
+                batch_size: 256,
+                learning_rate: 0.1,
+                private_learning_rate: 0.1,
+            },
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole federations: the coordinator and every agent are processes of the real binary, on
+//! loopback, with real keys, TLS and databases; they are killed at will.
+
+mod crashes;
+mod examples;
+mod harness;
+mod heart_disease;
+mod records;
