@@ -7,6 +7,7 @@
 //! nothing and repeats nothing.
 
 mod assignment;
+mod charging;
 mod download;
 mod round;
 mod upload;
@@ -182,7 +183,7 @@ impl Agent {
     /// What a person has to look at: revoked, a forked roster, a store that fails.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AgentError> {
         info!(member = %self.membership.name(), "agent started");
-        let ended = stop.run_until_cancelled(self.sessions()).await;
+        let ended = stop.run_until_cancelled(Box::pin(self.sessions())).await;
         info!("agent stopped");
         self.store.close().await;
         ended.unwrap_or(Ok(()))

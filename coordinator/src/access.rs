@@ -48,10 +48,16 @@ pub const TABLE: &[(&str, Rule)] = &[
     ("/consilium.v1.Studies/List", Rule::Roles(READERS)),
     ("/consilium.v1.Studies/Show", Rule::Roles(READERS)),
     ("/consilium.v1.Studies/Watch", Rule::Roles(READERS)),
-    ("/consilium.v1.Studies/Stop", Rule::Roles(&[Role::Researcher, Role::Operator])),
+    (
+        "/consilium.v1.Studies/Stop",
+        Rule::Roles(&[Role::Researcher, Role::Operator]),
+    ),
     ("/consilium.v1.Studies/Resume", Rule::Roles(RESEARCHER)),
     ("/consilium.v1.Studies/Decide", Rule::Roles(SITE)),
-    ("/consilium.v1.Studies/Download", Rule::Roles(&[Role::Site, Role::Researcher])),
+    (
+        "/consilium.v1.Studies/Download",
+        Rule::Roles(&[Role::Site, Role::Researcher]),
+    ),
     (
         "/consilium.v1.Studies/Release",
         Rule::Roles(&[Role::Site, Role::Researcher, Role::Auditor]),
@@ -71,7 +77,10 @@ pub const TABLE: &[(&str, Rule)] = &[
 
 /// The rule for a call; none if there is no such call.
 pub fn rule_of(path: &str) -> Option<Rule> {
-    TABLE.iter().find(|(known, _)| *known == path).map(|(_, rule)| *rule)
+    TABLE
+        .iter()
+        .find(|(known, _)| *known == path)
+        .map(|(_, rule)| *rule)
 }
 
 /// The member that makes a call, put into the request by [`AccessLayer`].
@@ -170,7 +179,11 @@ async fn admit<S: Store>(
     let peer = peer.ok_or_else(|| denied("this connection has no certificate".into()))?;
     if !peer.is_certified {
         let reason = "only members may do this: enrol first, or collect a new certificate";
-        return if rule.admits(None) { Ok(None) } else { Err(denied(reason.into())) };
+        return if rule.admits(None) {
+            Ok(None)
+        } else {
+            Err(denied(reason.into()))
+        };
     }
     let roster = members.refresh().await.map_err(|cause| {
         error!(%cause, "could not read the roster");
@@ -178,13 +191,19 @@ async fn admit<S: Store>(
         Box::new(Status::new(ErrorCode::Unavailable.into(), reason))
     })?;
     let now = members.now().seconds();
-    let member = roster.as_ref().and_then(|roster| roster.by_tls_key(&peer.key));
+    let member = roster
+        .as_ref()
+        .and_then(|roster| roster.by_tls_key(&peer.key));
     match member {
-        Some(member) if !member.is_active(now) => {
-            Err(denied(format!("{} is no longer a member: ask governance", member.name)))
-        }
+        Some(member) if !member.is_active(now) => Err(denied(format!(
+            "{} is no longer a member: ask governance",
+            member.name
+        ))),
         Some(member) if rule.admits(Some(member.role)) => Ok(Some(member.clone())),
-        Some(member) => Err(denied(format!("a member in the role {} may not do this", member.role))),
+        Some(member) => Err(denied(format!(
+            "a member in the role {} may not do this",
+            member.role
+        ))),
         None => Err(denied("this key is not in the roster: enrol first".into())),
     }
 }

@@ -81,14 +81,20 @@ impl Aggregation {
                 });
             }
             strategy.apply(&mean, &mut model, &mut state);
-            let bytes = to_words(&model).map_err(|at| {
-                AggregationError::NotFinite(range.start / 4 + at as u64)
-            })?;
+            let bytes = to_words(&model)
+                .map_err(|at| AggregationError::NotFinite(range.start / 4 + at as u64))?;
             hasher.update(&bytes);
-            blobs.write(&BlobName::version(study, version), index, &bytes).await?;
+            blobs
+                .write(&BlobName::version(study, version), index, &bytes)
+                .await?;
             for (slot, values) in state.iter().enumerate() {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                blobs.write(&BlobName::optimizer(study, version, slot), index, &bytes).await?;
+                let bytes: Vec<u8> = values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
+                blobs
+                    .write(&BlobName::optimizer(study, version, slot), index, &bytes)
+                    .await?;
             }
         }
         Ok(hasher.finish())
@@ -108,7 +114,11 @@ impl Aggregation {
                 *sum += f64::from(weight) * value;
             }
         }
-        let total: f64 = self.updates.iter().map(|&(_, weight)| f64::from(weight)).sum();
+        let total: f64 = self
+            .updates
+            .iter()
+            .map(|&(_, weight)| f64::from(weight))
+            .sum();
         sum.iter_mut().for_each(|value| *value /= total);
         Ok(sum)
     }

@@ -129,7 +129,11 @@ mod tests {
         let mut log: Vec<wire::LogEntry> = vec![];
         for number in 0..4 {
             let entry = Entry::by(MemberId(number), "round opened", json!({ "round": number }));
-            log.push(link(log.last(), Timestamp(1000 + u64::from(number)), &entry));
+            log.push(link(
+                log.last(),
+                Timestamp(1000 + u64::from(number)),
+                &entry,
+            ));
         }
         log
     }

@@ -86,7 +86,11 @@ impl BlobName {
 
     /// All updates of an attempt.
     pub fn updates(round: RoundId) -> Self {
-        let RoundId { study, round, attempt } = round;
+        let RoundId {
+            study,
+            round,
+            attempt,
+        } = round;
         Self(format!("spool/{study}/{round}.{attempt}"))
     }
 }
@@ -136,14 +140,21 @@ impl Blobs {
     /// # Errors
     /// The chunk is missing or damaged, or the folder cannot be read.
     pub async fn read(&self, name: &BlobName, index: u64) -> Result<Chunk, BlobError> {
-        let missing = || BlobError::Missing { name: name.clone(), index };
+        let missing = || BlobError::Missing {
+            name: name.clone(),
+            index,
+        };
         let read = async { self.objects.get(&object(name, index)).await?.bytes().await };
         let sealed = match read.await {
             Err(object_store::Error::NotFound { .. }) => return Err(missing()),
             other => other.map_err(explain)?,
         };
         let opened = self.key.open(&context(name, index), &sealed);
-        opened.map_err(|source| BlobError::Unopened { name: name.clone(), index, source })
+        opened.map_err(|source| BlobError::Unopened {
+            name: name.clone(),
+            index,
+            source,
+        })
     }
 
     /// How many chunks are there without a gap, from the first on.
@@ -155,13 +166,19 @@ impl Blobs {
             .objects
             .list(Some(&Key::from(name.0.as_str())))
             .try_filter_map(async |object| {
-                Ok(object.location.filename().and_then(|name| name.parse::<u64>().ok()))
+                Ok(object
+                    .location
+                    .filename()
+                    .and_then(|name| name.parse::<u64>().ok()))
             })
             .try_collect()
             .await
             .map_err(explain)?;
         present.sort_unstable();
-        let without_gap = present.iter().zip(0..).take_while(|(found, index)| *found == index);
+        let without_gap = present
+            .iter()
+            .zip(0..)
+            .take_while(|(found, index)| *found == index);
         Ok(without_gap.count() as u64)
     }
 
@@ -171,8 +188,12 @@ impl Blobs {
     /// The folder cannot be written.
     pub async fn delete(&self, name: &BlobName) -> Result<(), BlobError> {
         let prefix = Key::from(name.0.as_str());
-        let found: Vec<_> =
-            self.objects.list(Some(&prefix)).try_collect().await.map_err(explain)?;
+        let found: Vec<_> = self
+            .objects
+            .list(Some(&prefix))
+            .try_collect()
+            .await
+            .map_err(explain)?;
         for object in found {
             match self.objects.delete(&object.location).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -201,7 +222,10 @@ fn explain(error: object_store::Error) -> BlobError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let is_full = inner.downcast_ref::<io::Error>().is_some_and(|error| {
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
         });
         if is_full {
             return BlobError::Full;

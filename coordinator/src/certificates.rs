@@ -66,7 +66,9 @@ impl Authority {
         let mut params = params(name, now, AUTHORITY_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let certificate = params.self_signed(&key).map_err(CertificateError::Authority)?;
+        let certificate = params
+            .self_signed(&key)
+            .map_err(CertificateError::Authority)?;
         Ok((key.serialize_der(), certificate.der().clone()))
     }
 
@@ -85,7 +87,10 @@ impl Authority {
         let key = key.map_err(CertificateError::Authority)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key);
         let issuer = issuer.map_err(CertificateError::Authority)?;
-        Ok(Self { issuer, certificate })
+        Ok(Self {
+            issuer,
+            certificate,
+        })
     }
 
     /// Its own certificate.
@@ -162,11 +167,24 @@ mod tests {
         let identity = identity();
         let request = identity.certificate_request().expect("a request");
         let chain = authority()
-            .issue(&request, &identity.key_digest(), "A", Usage::Member, NOW, LIFETIME)
+            .issue(
+                &request,
+                &identity.key_digest(),
+                "A",
+                Usage::Member,
+                NOW,
+                LIFETIME,
+            )
             .expect("a sound request");
-        assert_eq!(key_digest(&chain[0]).expect("a certificate"), identity.key_digest());
+        assert_eq!(
+            key_digest(&chain[0]).expect("a certificate"),
+            identity.key_digest()
+        );
         identity.renew(chain).expect("for its own key");
-        assert_eq!(identity.expires_at().expect("a certificate"), NOW.seconds() + 86_400);
+        assert_eq!(
+            identity.expires_at().expect("a certificate"),
+            NOW.seconds() + 86_400
+        );
     }
 
     #[test]

@@ -94,7 +94,11 @@ pub fn record<S: Store>(
                 round: Some((*id).into()),
                 contribution,
             };
-            (Some(Event::UpdateReceived(event)), "update accepted", detail)
+            (
+                Some(Event::UpdateReceived(event)),
+                "update accepted",
+                detail,
+            )
         }
         Note::Declined(id, site, reason) => {
             let mut detail = about(*id);
@@ -105,7 +109,10 @@ pub fn record<S: Store>(
         Note::Published(id, model) => {
             let mut detail = about(*id);
             detail["model"] = json!(model);
-            let version = change.version.clone().map(|(_, version)| Event::Published(version));
+            let version = change
+                .version
+                .clone()
+                .map(|(_, version)| Event::Published(version));
             (version, "version published", detail)
         }
         Note::RoundFailed(id, failure) => {

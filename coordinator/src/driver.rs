@@ -130,8 +130,14 @@ impl<S: Store> Driver<S> {
             let versions = self.store.versions(study).await?;
             let is_same = known.canonical_plan == record.canonical_plan
                 && known.submitted_by == record.submitted_by
-                && versions.first().is_some_and(|first| first.model_digest == start.model_digest);
-            return if is_same { Ok(known) } else { Err(DriveError::Taken(study)) };
+                && versions
+                    .first()
+                    .is_some_and(|first| first.model_digest == start.model_digest);
+            return if is_same {
+                Ok(known)
+            } else {
+                Err(DriveError::Taken(study))
+            };
         }
         let mut change = Change {
             at: self.clock.now(),
@@ -161,7 +167,10 @@ impl<S: Store> Driver<S> {
     ) -> Result<StudyRecord, DriveError> {
         let mut conflicts = 0;
         loop {
-            match self.apply_once(study, actor, input.clone(), change.clone()).await {
+            match self
+                .apply_once(study, actor, input.clone(), change.clone())
+                .await
+            {
                 Err(DriveError::Store(StoreError::Conflict)) if conflicts < CONFLICTS => {
                     conflicts += 1;
                 }
@@ -185,9 +194,8 @@ impl<S: Store> Driver<S> {
         if record.study == before && change.performed.is_none() {
             return Ok(record);
         }
-        let is_received = |effect: &Effect| {
-            matches!(effect, Effect::Tell(Note::UpdateReceived(..)))
-        };
+        let is_received =
+            |effect: &Effect| matches!(effect, Effect::Tell(Note::UpdateReceived(..)));
         if !effects.iter().any(is_received) {
             // The update came before: it has its row.
             change.update = None;
@@ -230,7 +238,9 @@ impl<S: Store> Driver<S> {
             update: Some(update),
             ..Change::default()
         };
-        self.apply(round.study, Some(site.0), input, change).await.map(drop)
+        self.apply(round.study, Some(site.0), input, change)
+            .await
+            .map(drop)
     }
 
     /// Writes an audit entry about something that moved no study.
@@ -272,7 +282,8 @@ impl<S: Store> Driver<S> {
         for study in self.store.unfinished().await? {
             let Some(round) = study.round() else { continue };
             let input = Input::Round(round.id(), round::Input::Tick);
-            self.apply(study.id(), None, input, Change::default()).await?;
+            self.apply(study.id(), None, input, Change::default())
+                .await?;
         }
         Ok(())
     }
@@ -284,8 +295,11 @@ impl<S: Store> Driver<S> {
     pub async fn roster_changed(&self) -> Result<(), DriveError> {
         let active = self.members.active_sites();
         for study in self.store.unfinished().await? {
-            let input = Input::RosterChanged { active: active.clone() };
-            self.apply(study.id(), None, input, Change::default()).await?;
+            let input = Input::RosterChanged {
+                active: active.clone(),
+            };
+            self.apply(study.id(), None, input, Change::default())
+                .await?;
         }
         Ok(())
     }

@@ -44,8 +44,14 @@ pub(crate) fn plan(sites: u32, rounds: u32) -> Plan {
 }
 
 pub(crate) fn layout(parameters: usize) -> Layout {
-    let tensor = |name: &str, shape| TensorSpec { name: name.into(), shape };
-    let tensors = vec![tensor("weight", vec![parameters - 1]), tensor("bias", vec![])];
+    let tensor = |name: &str, shape| TensorSpec {
+        name: name.into(),
+        shape,
+    };
+    let tensors = vec![
+        tensor("weight", vec![parameters - 1]),
+        tensor("bias", vec![]),
+    ];
     Layout::new(tensors).expect("a sound layout")
 }
 
@@ -66,7 +72,11 @@ pub(crate) fn study_id(byte: u8) -> StudyId {
 }
 
 pub(crate) fn round_id(round: u32, attempt: u32) -> RoundId {
-    RoundId { study: study_id(7), round, attempt }
+    RoundId {
+        study: study_id(7),
+        round,
+        attempt,
+    }
 }
 
 /// A specification for a cohort with a deadline of one minute.
@@ -113,7 +123,11 @@ impl Federation {
     pub(crate) fn of_sites(count: u16) -> Self {
         let governance = signer();
         let epochs = vec![Roster::found(&governance, NOW.seconds())];
-        let mut federation = Self { governance, epochs, keys: vec![] };
+        let mut federation = Self {
+            governance,
+            epochs,
+            keys: vec![],
+        };
         (0..count).for_each(|_| federation.admit());
         federation
     }
@@ -122,19 +136,25 @@ impl Federation {
         let key = signer();
         let identity_key = key.public_key();
         let application = Application {
-            name: format!("site {}", self.keys.len() + 1).parse().expect("a sound name"),
+            name: format!("site {}", self.keys.len() + 1)
+                .parse()
+                .expect("a sound name"),
             role: Role::Site,
             identity_key,
             tls_key_digest: Digest::plain(identity_key.as_bytes()),
         };
         let now = NOW.seconds();
-        let next = self.roster().admit(application, &self.governance, now, now + 86_400 * 365);
+        let next = self
+            .roster()
+            .admit(application, &self.governance, now, now + 86_400 * 365);
         self.epochs.push(next.expect("a new member"));
         self.keys.push(key);
     }
 
     pub(crate) fn revoke(&mut self, id: u16) {
-        let next = self.roster().revoke(MemberId(id), &self.governance, NOW.seconds());
+        let next = self
+            .roster()
+            .revoke(MemberId(id), &self.governance, NOW.seconds());
         self.epochs.push(next.expect("a known member"));
     }
 
@@ -147,7 +167,10 @@ impl Federation {
     }
 
     pub(crate) fn member(&self, id: u16) -> Member {
-        self.roster().member(MemberId(id)).expect("an admitted member").clone()
+        self.roster()
+            .member(MemberId(id))
+            .expect("an admitted member")
+            .clone()
     }
 }
 

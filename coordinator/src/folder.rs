@@ -133,7 +133,8 @@ impl Folder {
         let tls = TlsIdentity::generate()?;
         let now = SystemTime::now().into();
         let (authority, certificate) = Authority::generate(&format!("{name} authority"), now)?;
-        for ((file, context), pkcs8) in [(IDENTITY, &identity), (TLS, &tls), (AUTHORITY, &authority)]
+        for ((file, context), pkcs8) in
+            [(IDENTITY, &identity), (TLS, &tls), (AUTHORITY, &authority)]
         {
             write_sealed(&path.join(file), key, context, pkcs8)?;
         }
@@ -225,7 +226,10 @@ impl Folder {
         for signed in store.applications().await? {
             let application = Application::open(&signed)?;
             let key = &application.identity_key;
-            if roster.as_ref().is_none_or(|roster| roster.by_identity_key(key).is_none()) {
+            if roster
+                .as_ref()
+                .is_none_or(|roster| roster.by_identity_key(key).is_none())
+            {
                 pending.push((signed, application));
             }
         }
@@ -250,9 +254,17 @@ impl Folder {
             return Err(FolderError::HoldsGovernance(self.path.clone()));
         }
         let path = self.path.join(LOCK);
-        let failed = |source| FolderError::Io { path: path.clone(), source };
+        let failed = |source| FolderError::Io {
+            path: path.clone(),
+            source,
+        };
         let mut options = fs::OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => Err(FolderError::InUse(self.path.clone())),
@@ -288,7 +300,10 @@ fn read(folder: &Path, file: &str) -> Result<Vec<u8>, FolderError> {
 }
 
 fn make_private_folder(path: &Path) -> Result<(), FolderError> {
-    let failed = |source| FolderError::Io { path: path.to_owned(), source };
+    let failed = |source| FolderError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -176,7 +176,10 @@ fn privacy_of(privacy: &Privacy) -> Result<Value, serde_json::Error> {
     let mut value = serde_json::to_value(privacy)?;
     if privacy.guarantee().is_none() {
         let warning = Map::from_iter([("guarantee".to_owned(), Value::from("none"))]);
-        value.as_object_mut().into_iter().for_each(|fields| fields.extend(warning.clone()));
+        value
+            .as_object_mut()
+            .into_iter()
+            .for_each(|fields| fields.extend(warning.clone()));
     }
     Ok(value)
 }

@@ -71,7 +71,10 @@ impl<S: Store> Members<S> {
 
     /// The last epoch seen.
     pub fn present(&self) -> Option<Arc<Roster>> {
-        self.present.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.present
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The present moment.
@@ -83,7 +86,10 @@ impl<S: Store> Members<S> {
     pub fn active_sites(&self) -> BTreeSet<SiteId> {
         let now = self.clock.now().seconds();
         self.present().map_or_else(BTreeSet::new, |roster| {
-            roster.active_sites(now).filter_map(|member| member.site()).collect()
+            roster
+                .active_sites(now)
+                .filter_map(|member| member.site())
+                .collect()
         })
     }
 

@@ -302,7 +302,11 @@ impl Round {
                 declined,
                 reasons: collecting.reasons().clone(),
             };
-            return if is_hopeless { self.fail(failure) } else { vec![] };
+            return if is_hopeless {
+                self.fail(failure)
+            } else {
+                vec![]
+            };
         }
         let grace = self.grace.max(now.since(self.issued_at) / 2);
         let close_at = collecting.close_at(self.deadline.min(now + grace));

@@ -2,7 +2,10 @@
 
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use consilium_proto::rpc::{DESCRIPTORS, TlsIdentity, TlsIdentityError};
+use consilium_proto::{
+    PublicKey, Roster,
+    rpc::{DESCRIPTORS, TlsIdentity, TlsIdentityError},
+};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -12,7 +15,7 @@ use crate::{
     access::AccessLayer,
     blobs::{BlobError, Blobs},
     certificates::{Authority, CertificateError, Usage},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     driver::Driver,
     folder::{Folder, FolderError, open_store},
     roster::{Members, MembersError},
@@ -30,9 +33,11 @@ const ROSTER_TICK: Duration = Duration::from_secs(1);
 const RENEWAL_TICK: Duration = Duration::from_secs(600);
 /// Handshakes that are done and wait for a task.
 const ACCEPTED: usize = 16;
-/// HTTP/2 windows: a few chunks in flight.
-const STREAM_WINDOW: u32 = 8 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+/// HTTP/2 windows: what a peer may send before we have read it, so a bound on our memory.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Calls of one connection at a time.
+const STREAMS: u32 = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Why the coordinator does not serve.
@@ -118,8 +123,17 @@ impl Server {
         let _lock = folder.lock()?;
         let store = Arc::new(open_store(&folder.path).await?);
         let blobs = Blobs::open(&folder.blobs(), folder.key.clone())?;
-        let members = Arc::new(Members::new(store.clone(), folder.trust_root, clock.clone()));
-        members.refresh().await?;
+        let members = Arc::new(Members::new(
+            store.clone(),
+            folder.trust_root,
+            clock.clone(),
+        ));
+        let roster = members.refresh().await?;
+        advise(
+            roster.as_deref(),
+            &folder.identity.public_key(),
+            clock.now(),
+        );
         let settings = folder.settings.clone();
         let own = OwnCertificate {
             identity: folder.tls.clone(),
@@ -133,7 +147,10 @@ impl Server {
             members.clone(),
             clock.clone(),
         )?;
-        let failed = |source| ServeError::Listen { address: settings.listen, source };
+        let failed = |source| ServeError::Listen {
+            address: settings.listen,
+            source,
+        };
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let connections = Connections::default();
@@ -142,9 +159,22 @@ impl Server {
             handshakes: settings.max_handshakes,
             handshake_timeout: settings.handshake_timeout,
         };
-        let gate = Gate::new(listener, config, members.clone(), connections.clone(), limits);
+        let gate = Gate::new(
+            listener,
+            config,
+            members.clone(),
+            connections.clone(),
+            limits,
+        );
         let coordinator = assemble(&folder, store, blobs, members, settings, clock);
-        Ok(Self { coordinator, own, gate, connections, address, _lock })
+        Ok(Self {
+            coordinator,
+            own,
+            gate,
+            connections,
+            address,
+            _lock,
+        })
     }
 
     /// Where it listens.
@@ -157,7 +187,14 @@ impl Server {
     /// # Errors
     /// The reflection service cannot be made, or serving ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let Self { coordinator, own, gate, connections, address, _lock } = self;
+        let Self {
+            coordinator,
+            own,
+            gate,
+            connections,
+            address,
+            _lock,
+        } = self;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -168,6 +205,7 @@ impl Server {
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(STREAMS)
             .layer(AccessLayer::new(coordinator.members.clone()))
             .add_routes(routes(&coordinator))
             .add_service(health_service)
@@ -204,6 +242,24 @@ impl Server {
         tasks.wait().await;
         coordinator.store.close().await;
         Ok(served?)
+    }
+}
+
+/// Says what keeps a federation from working that only governance can change.
+fn advise(roster: Option<&Roster>, ours: &PublicKey, now: Timestamp) {
+    let Some(roster) = roster else {
+        warn!("no roster was imported yet: only applications to join are taken");
+        return;
+    };
+    if !roster
+        .coordinators(now.seconds())
+        .any(|member| member.identity_key == *ours)
+    {
+        warn!(
+            epoch = roster.epoch(),
+            "this coordinator is not in the roster: sites will not believe its rounds until \
+             governance admits it"
+        );
     }
 }
 
@@ -254,7 +310,12 @@ fn assemble(
 
 /// Ends connections of members that may no longer act, and lets a new roster act on studies.
 async fn watch_roster<S: Store>(coordinator: Arc<Coordinator<S>>, connections: Connections) {
-    let Coordinator { members, driver, stop, .. } = &*coordinator;
+    let Coordinator {
+        members,
+        driver,
+        stop,
+        ..
+    } = &*coordinator;
     let mut ticks = tokio::time::interval(ROSTER_TICK);
     let mut seen = None;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -265,9 +326,8 @@ async fn watch_roster<S: Store>(coordinator: Arc<Coordinator<S>>, connections: C
                 continue;
             }
         };
-        let may_stay = |peer: &Peer| {
-            !peer.is_certified || members.standing(&peer.key) == Standing::Active
-        };
+        let may_stay =
+            |peer: &Peer| !peer.is_certified || members.standing(&peer.key) == Standing::Active;
         connections.retain(may_stay);
         let epoch = roster.map(|roster| roster.epoch());
         if epoch != seen {
@@ -302,7 +362,10 @@ impl OwnCertificate {
 
     /// Whether a third of its life or less is left.
     fn is_due(&self, clock: &Clock) -> Result<bool, TlsIdentityError> {
-        let left = self.identity.expires_at()?.saturating_sub(clock.now().seconds());
+        let left = self
+            .identity
+            .expires_at()?
+            .saturating_sub(clock.now().seconds());
         Ok(left <= self.lifetime.as_secs() / 3)
     }
 }

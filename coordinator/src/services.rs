@@ -13,8 +13,8 @@ use consilium_proto::{
     ErrorCode, Member,
     chunk::MESSAGE_LIMIT,
     wire::{
-        audit_server::AuditServer, enrolment_server::EnrolmentServer,
-        rounds_server::RoundsServer, studies_server::StudiesServer,
+        audit_server::AuditServer, enrolment_server::EnrolmentServer, rounds_server::RoundsServer,
+        studies_server::StudiesServer,
     },
 };
 use futures::stream::BoxStream;
@@ -22,16 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming, service::Routes};
 
 use crate::{
-    access::Caller,
-    blobs::Blobs,
-    certificates::Authority,
-    clock::Clock,
-    driver::Driver,
-    roster::Members,
-    settings::Settings,
-    store::Store,
-    submission::Submissions,
-    uploads::Uploads,
+    access::Caller, blobs::Blobs, certificates::Authority, clock::Clock, driver::Driver,
+    roster::Members, settings::Settings, store::Store, submission::Submissions, uploads::Uploads,
 };
 
 /// What a streaming call answers.
@@ -55,9 +47,7 @@ pub struct Coordinator<S> {
 pub fn routes<S: Store>(coordinator: &Arc<Coordinator<S>>) -> Routes {
     macro_rules! limited {
         ($server:ident, $service:path) => {
-            $server::new($service(coordinator.clone()))
-                .max_decoding_message_size(MESSAGE_LIMIT)
-                .max_encoding_message_size(usize::MAX)
+            $server::new($service(coordinator.clone())).max_decoding_message_size(MESSAGE_LIMIT)
         };
     }
     Routes::new(limited!(EnrolmentServer, enrolment::EnrolmentService))
@@ -71,7 +61,10 @@ pub fn routes<S: Store>(coordinator: &Arc<Coordinator<S>>) -> Routes {
 fn caller<T>(request: &Request<T>) -> Result<Member, Status> {
     let caller = request.extensions().get::<Caller>();
     caller.map(|Caller(member)| member.clone()).ok_or_else(|| {
-        Status::new(ErrorCode::Denied.into(), "only members may do this: enrol first")
+        Status::new(
+            ErrorCode::Denied.into(),
+            "only members may do this: enrol first",
+        )
     })
 }
 
@@ -94,7 +87,10 @@ async fn next<T>(
 }
 
 fn shutting_down() -> Status {
-    Status::new(ErrorCode::Unavailable.into(), "the coordinator is shutting down: try again shortly")
+    Status::new(
+        ErrorCode::Unavailable.into(),
+        "the coordinator is shutting down: try again shortly",
+    )
 }
 
 fn missing(what: &str) -> Status {

@@ -1,6 +1,12 @@
 //! The coordinator's settings file.
 
-use std::{env, fs, net::SocketAddr, ops::RangeInclusive, path::{Path, PathBuf}, time::Duration};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use consilium_privacy::seal::{FileError, write_private};
 use consilium_proto::chunk::{CHUNK_BYTES, DEFAULT_CHUNK_BYTES};
@@ -190,21 +196,60 @@ shutdown_grace = \"{}\"
             3600 * second..=825 * day,
             "1h to 825days",
         )?;
-        within("upload_patience", self.upload_patience, second..=600 * second, "1s to 10min")?;
-        within("straggler_grace", self.straggler_grace, Duration::ZERO..=day, "0s to 1day")?;
+        within(
+            "upload_patience",
+            self.upload_patience,
+            second..=600 * second,
+            "1s to 10min",
+        )?;
+        within(
+            "straggler_grace",
+            self.straggler_grace,
+            Duration::ZERO..=day,
+            "0s to 1day",
+        )?;
         let handshake = Duration::from_millis(100)..=60 * second;
-        within("handshake_timeout", self.handshake_timeout, handshake, "100ms to 1min")?;
+        within(
+            "handshake_timeout",
+            self.handshake_timeout,
+            handshake,
+            "100ms to 1min",
+        )?;
         let shutdown = Duration::ZERO..=600 * second;
-        within("shutdown_grace", self.shutdown_grace, shutdown, "0s to 10min")?;
+        within(
+            "shutdown_grace",
+            self.shutdown_grace,
+            shutdown,
+            "0s to 10min",
+        )?;
         let counts: [(_, usize, _, _); 3] = [
-            ("upload_concurrency", self.upload_concurrency, 1..=1024, "1 to 1024"),
-            ("max_connections", self.max_connections, 1..=100_000, "1 to 100000"),
-            ("max_handshakes", self.max_handshakes, 1..=10_000, "1 to 10000"),
+            (
+                "upload_concurrency",
+                self.upload_concurrency,
+                1..=1024,
+                "1 to 1024",
+            ),
+            (
+                "max_connections",
+                self.max_connections,
+                1..=100_000,
+                "1 to 100000",
+            ),
+            (
+                "max_handshakes",
+                self.max_handshakes,
+                1..=10_000,
+                "1 to 10000",
+            ),
         ];
         for (field, found, range, allowed) in counts {
             if !range.contains(&found) {
                 let found = found.to_string();
-                return Err(SettingsError::Unsound { field, allowed, found });
+                return Err(SettingsError::Unsound {
+                    field,
+                    allowed,
+                    found,
+                });
             }
         }
         // Whole words of 4 bytes on the wire, so that a chunk can be checked on its own.
@@ -234,7 +279,11 @@ fn within(
         return Ok(());
     }
     let found = humantime::format_duration(found).to_string();
-    Err(SettingsError::Unsound { field, allowed, found })
+    Err(SettingsError::Unsound {
+        field,
+        allowed,
+        found,
+    })
 }
 
 #[cfg(test)]
@@ -242,8 +291,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, overrides: &[(&str, &str)]) -> Result<Settings, String> {
-        let overrides =
-            overrides.iter().map(|(field, value)| (field.to_string(), value.to_string()));
+        let overrides = overrides
+            .iter()
+            .map(|(field, value)| (field.to_string(), value.to_string()));
         Settings::parse(text, overrides).map_err(|error| match error {
             ParseError::Malformed(reason) => reason,
             ParseError::Unsound(error) => error.to_string(),

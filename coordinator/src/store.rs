@@ -213,8 +213,10 @@ pub trait Store: Send + Sync + 'static {
     fn unfinished(&self) -> impl Future<Output = Result<Vec<Study>, StoreError>> + Send;
 
     /// The signed specification of an attempt; none if it was never opened.
-    fn spec(&self, round: RoundId)
-    -> impl Future<Output = Result<Option<Signed>, StoreError>> + Send;
+    fn spec(
+        &self,
+        round: RoundId,
+    ) -> impl Future<Output = Result<Option<Signed>, StoreError>> + Send;
 
     /// The updates accepted in an attempt, by site.
     fn updates(

@@ -38,7 +38,10 @@ pub fn of(plan: &plan::Strategy) -> Box<dyn Strategy> {
         plan::Strategy::FedAvgM {
             learning_rate,
             momentum,
-        } => Box::new(FedAvgM { learning_rate, momentum }),
+        } => Box::new(FedAvgM {
+            learning_rate,
+            momentum,
+        }),
         plan::Strategy::FedProx { learning_rate, .. } => Box::new(FedProx::new(learning_rate)),
         plan::Strategy::FedAdam(adaptive) => Box::new(FedAdam(adaptive)),
         plan::Strategy::FedYogi(adaptive) => Box::new(FedYogi(adaptive)),
@@ -56,7 +59,12 @@ fn adapt(
     state: &mut [Vec<f64>],
     second: impl Fn(f64, f64) -> f64,
 ) {
-    let &plan::Adaptive { learning_rate, beta1, tau, .. } = settings;
+    let &plan::Adaptive {
+        learning_rate,
+        beta1,
+        tau,
+        ..
+    } = settings;
     let [m, v] = state else { return };
     for (((x, delta), m), v) in model.iter_mut().zip(mean).zip(m).zip(v) {
         *m = beta1 * *m + (1.0 - beta1) * delta;

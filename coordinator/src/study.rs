@@ -263,12 +263,7 @@ impl Study {
         }
     }
 
-    fn decide(
-        &mut self,
-        site: SiteId,
-        verdict: Verdict,
-        active: &BTreeSet<SiteId>,
-    ) -> Vec<Effect> {
+    fn decide(&mut self, site: SiteId, verdict: Verdict, active: &BTreeSet<SiteId>) -> Vec<Effect> {
         if self.verdicts.get(&site) == Some(&verdict) {
             return vec![];
         }
@@ -291,7 +286,10 @@ impl Study {
     fn stop(&mut self, reason: String) -> Vec<Effect> {
         let mut effects = vec![];
         if let Phase::Open { round, .. } = &self.phase {
-            effects.push(Effect::Tell(Note::RoundFailed(round.id(), Failure::Abandoned)));
+            effects.push(Effect::Tell(Note::RoundFailed(
+                round.id(),
+                Failure::Abandoned,
+            )));
             effects.push(Effect::Discard(round.id()));
             self.next = self.next.next_attempt();
         }
@@ -336,7 +334,10 @@ impl Study {
         self.next = id.next_attempt();
         let mut effects = vec![Effect::Discard(id)];
         if failures >= self.rules.max_attempts {
-            let reason = format!("round {} failed {failures} times, lastly: {failure}", id.round);
+            let reason = format!(
+                "round {} failed {failures} times, lastly: {failure}",
+                id.round
+            );
             self.phase = Phase::Stopped { reason };
             effects.push(Effect::Tell(Note::RoundFailed(id, failure)));
             effects.push(Effect::Tell(Note::Changed));

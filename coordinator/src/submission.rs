@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use consilium_proto::{
-    ChunkRefusal, Member, ModelDigest, OutOfRange, Progress, StudyId, chunk::Accepted,
+    ChunkRefusal, Member, ModelDigest, OutOfRange, Progress, StudyId,
+    chunk::Accepted,
     convert::{Malformed, Submission},
     vector::{ModelHasher, words},
     wire,
@@ -34,7 +35,9 @@ pub enum SubmitError {
     )]
     SecureAggregation,
     /// There are too few sites.
-    #[error("plan field `cohort.size`: the cohort is larger than the roster: {size} sites asked for, {active} are active")]
+    #[error(
+        "plan field `cohort.size`: the cohort is larger than the roster: {size} sites asked for, {active} are active"
+    )]
     CohortTooLarge {
         /// Sites that the plan wants in each round.
         size: u32,
@@ -107,7 +110,7 @@ pub struct Incoming {
     rest: Vec<u8>,
     chunk_bytes: u32,
     written: u64,
-    turn: Turn<StudyId>,
+    turn: Turn,
 }
 
 impl<S: Store> Submissions<S> {
@@ -120,7 +123,7 @@ impl<S: Store> Submissions<S> {
         clock: Clock,
         chunk_bytes: u32,
     ) -> Self {
-        let turns = Turns::new();
+        let turns = Turns::default();
         Self {
             driver,
             store,
@@ -152,7 +155,9 @@ impl<S: Store> Submissions<S> {
             let digest = submission.weights.digest.as_bytes();
             let is_same = known.canonical_plan == submission.canonical_plan
                 && known.submitted_by == member.id
-                && versions.first().is_some_and(|start| start.model_digest == digest);
+                && versions
+                    .first()
+                    .is_some_and(|start| start.model_digest == digest);
             return match is_same {
                 true => Ok(Begun::Known(Box::new(known))),
                 false => Err(DriveError::Taken(study).into()),
@@ -200,7 +205,13 @@ impl<S: Store> Submissions<S> {
         incoming: &Incoming,
         digest: ModelDigest,
     ) -> Result<StudyRecord, SubmitError> {
-        let Submission { study, plan, canonical_plan, layout, .. } = incoming.submission.clone();
+        let Submission {
+            study,
+            plan,
+            canonical_plan,
+            layout,
+            ..
+        } = incoming.submission.clone();
         let now = self.clock.now();
         let start = wire::Version {
             number: 0,

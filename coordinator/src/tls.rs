@@ -15,8 +15,8 @@ use consilium_proto::{
     rpc::{TlsIdentity, key_digest},
 };
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::CryptoProvider,
     server::{
@@ -29,11 +29,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 pub use self::gate::{Connections, Gate, Limits, Peer, PeerStream};
-use crate::{
-    clock::Clock,
-    roster::Members,
-    store::Store,
-};
+use crate::{clock::Clock, roster::Members, store::Store};
 
 /// How a key stands in the roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +179,8 @@ impl ClientCertVerifier for MemberVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chained.verify_tls12_signature(message, leaf, signature)
+        self.chained
+            .verify_tls12_signature(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -192,7 +189,8 @@ impl ClientCertVerifier for MemberVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chained.verify_tls13_signature(message, leaf, signature)
+        self.chained
+            .verify_tls13_signature(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::OwnedMutexGuard;
@@ -13,75 +13,53 @@ use tokio_util::sync::CancellationToken;
 struct Place {
     /// Tells the present holder to give way.
     superseded: CancellationToken,
+    /// Also counts who holds or waits: nobody, when the map has the only reference.
     lock: Arc<tokio::sync::Mutex<()>>,
 }
 
-type Places<K> = Arc<Mutex<HashMap<K, Place>>>;
-
 /// Who may work on what.
-#[derive(Clone)]
-pub struct Turns<K: Eq + Hash>(Places<K>);
+pub struct Turns<K>(Mutex<HashMap<K, Place>>);
 
 /// The right to work on one thing, until dropped or superseded.
-pub struct Turn<K: Eq + Hash> {
-    places: Places<K>,
-    key: K,
+pub struct Turn {
     superseded: CancellationToken,
     _lock: OwnedMutexGuard<()>,
 }
 
-impl<K: Eq + Hash + Clone> Turns<K> {
-    /// Nobody works on anything.
-    pub fn new() -> Self {
-        Self(Arc::default())
-    }
-
-    /// Tells the present holder to give way and waits until it has.
-    pub async fn take(&self, key: K) -> Turn<K> {
-        let superseded = CancellationToken::new();
-        let lock = {
-            let mut places = locked(&self.0);
-            let place = Place {
-                superseded: superseded.clone(),
-                lock: Arc::default(),
-            };
-            match places.get_mut(&key) {
-                Some(held) => {
-                    std::mem::replace(&mut held.superseded, place.superseded).cancel();
-                    held.lock.clone()
-                }
-                None => places.entry(key.clone()).or_insert(place).lock.clone(),
-            }
-        };
-        let _lock = lock.lock_owned().await;
-        Turn {
-            places: self.0.clone(),
-            key,
-            superseded,
-            _lock,
-        }
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash> Turn<K> {
+impl<K: Eq + Hash> Turns<K> {
+    /// Tells the present holder to give way and waits until it has.
+    pub async fn take(&self, key: K) -> Turn {
+        let superseded = CancellationToken::new();
+        let lock = {
+            // Whoever died while holding it left whole entries behind.
+            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            places.retain(|_, place| Arc::strong_count(&place.lock) > 1);
+            let place = places.entry(key).or_insert_with(|| Place {
+                superseded: superseded.clone(),
+                lock: Arc::default(),
+            });
+            if Arc::strong_count(&place.lock) > 1 {
+                place.superseded.cancel();
+            }
+            place.superseded = superseded.clone();
+            place.lock.clone()
+        };
+        let _lock = lock.lock_owned().await;
+        Turn { superseded, _lock }
+    }
+}
+
+impl Turn {
     /// Resolves when somebody newer wants to go on.
     pub async fn superseded(&self) {
         self.superseded.cancelled().await;
     }
-}
-
-impl<K: Eq + Hash> Drop for Turn<K> {
-    fn drop(&mut self) {
-        // Whoever came later has put its own token there and goes on using the place.
-        if !self.superseded.is_cancelled() {
-            locked(&self.places).remove(&self.key);
-        }
-    }
-}
-
-/// Whoever died while holding it left whole entries behind.
-fn locked<K>(places: &Places<K>) -> MutexGuard<'_, HashMap<K, Place>> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -89,17 +67,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_newest_takes_over_and_the_last_cleans_up() {
-        let turns = Turns::new();
+    async fn the_newest_takes_over() {
+        let turns = Turns::default();
         let first = turns.take(1).await;
         let (newer, ()) = tokio::join!(turns.take(1), async {
             first.superseded().await;
             drop(first);
         });
-        let other = turns.take(2).await;
-        assert_eq!(locked(&turns.0).len(), 2);
-        drop(newer);
-        drop(other);
-        assert!(locked(&turns.0).is_empty());
+        assert!(!newer.superseded.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn turns_that_are_over_or_were_given_up_leave_nothing_behind() {
+        let turns = Turns::default();
+        let first = turns.take(1).await;
+        let waiting = tokio::time::timeout(std::time::Duration::ZERO, turns.take(1)).await;
+        assert!(waiting.is_err(), "the first still works");
+        drop(first);
+        let _other = turns.take(2).await;
+        assert_eq!(turns.0.lock().expect("not poisoned").len(), 1);
     }
 }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use consilium_proto::{
     ChunkRefusal, Member, ModelDigest, OutOfRange, Progress, RoundId, RoundSpec, Signed, SiteId,
-    Statement, chunk::Accepted, round_spec::RoundMessageError, vector::{ModelHasher, words},
+    Statement,
+    chunk::Accepted,
+    round_spec::RoundMessageError,
+    vector::{ModelHasher, words},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
@@ -131,7 +134,7 @@ pub struct Upload {
     signed: Signed,
     progress: Progress,
     hasher: ModelHasher,
-    turn: Turn<(RoundId, SiteId)>,
+    turn: Turn,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -158,7 +161,7 @@ impl<S: Store> Uploads<S> {
             store,
             blobs,
             clock,
-            turns: Turns::new(),
+            turns: Turns::default(),
             permits: Arc::new(Semaphore::new(concurrency)),
         }
     }
@@ -173,12 +176,20 @@ impl<S: Store> Uploads<S> {
             let body = prost::Message::decode(update.statement.unverified_body());
             let body: consilium_proto::wire::StatementBody = body.unwrap_or_default();
             let transfer = body.update.unwrap_or_default();
-            let chunks = transfer.bytes.div_ceil(u64::from(transfer.chunk_bytes).max(1));
-            return Ok(UploadStatus { next_chunk: chunks, accepted: true });
+            let chunks = transfer
+                .bytes
+                .div_ceil(u64::from(transfer.chunk_bytes).max(1));
+            return Ok(UploadStatus {
+                next_chunk: chunks,
+                accepted: true,
+            });
         }
         self.record_awaiting(site, round).await?;
         let next_chunk = self.blobs.count(&BlobName::update(round, site)).await?;
-        Ok(UploadStatus { next_chunk, accepted: false })
+        Ok(UploadStatus {
+            next_chunk,
+            accepted: false,
+        })
     }
 
     /// Checks a statement and finds out how much of its update is here.
@@ -250,13 +261,25 @@ impl<S: Store> Uploads<S> {
         site: SiteId,
     ) -> Result<(), UploadError> {
         let round = statement.round;
-        let spec = self.store.spec(round).await?.ok_or(Refusal::Closed { round })?;
+        let spec = self
+            .store
+            .spec(round)
+            .await?
+            .ok_or(Refusal::Closed { round })?;
         let layout = record.layout.digest();
         let is_private = record.plan.privacy.guarantee().is_some();
         let charged = |charged: bool| if charged { "charged" } else { "without charge" };
         let pairs = [
-            ("round", RoundSpec::context(&spec).to_string(), statement.context.to_string()),
-            ("layout", layout.to_string(), statement.layout_digest.to_string()),
+            (
+                "round",
+                RoundSpec::context(&spec).to_string(),
+                statement.context.to_string(),
+            ),
+            (
+                "layout",
+                layout.to_string(),
+                statement.layout_digest.to_string(),
+            ),
             (
                 "length in bytes",
                 (4 * record.layout.parameters() as u64).to_string(),
@@ -275,7 +298,13 @@ impl<S: Store> Uploads<S> {
         ];
         for (what, expected, found) in pairs {
             if expected != found {
-                return Err(UploadError::Mismatch { site, round, what, expected, found });
+                return Err(UploadError::Mismatch {
+                    site,
+                    round,
+                    what,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(())
@@ -318,18 +347,42 @@ impl<S: Store> Uploads<S> {
     /// Chunks are missing, the bytes are not those stated, or the round has closed meanwhile.
     pub async fn finish(&self, upload: Upload) -> Result<ModelDigest, UploadError> {
         let (site, round) = (upload.site, upload.statement.round);
-        let Upload { statement, signed, progress, hasher, name, turn, .. } = upload;
-        progress.finish().map_err(|reason| UploadError::Chunk { site, round, reason })?;
+        let Upload {
+            statement,
+            signed,
+            progress,
+            hasher,
+            name,
+            turn,
+            ..
+        } = upload;
+        progress.finish().map_err(|reason| UploadError::Chunk {
+            site,
+            round,
+            reason,
+        })?;
         let (expected, found) = (statement.update_digest, hasher.finish());
         if expected != found {
-            let error = UploadError::OtherBytes { site, round, expected, found };
-            self.refuse(&name, &statement, site, &error.to_string()).await;
+            let error = UploadError::OtherBytes {
+                site,
+                round,
+                expected,
+                found,
+            };
+            self.refuse(&name, &statement, site, &error.to_string())
+                .await;
             return Err(error);
         }
-        let update = Update { round, site, digest: found, statement: signed };
+        let update = Update {
+            round,
+            site,
+            digest: found,
+            statement: signed,
+        };
         let accepted = self.driver.accept(update, statement.weight).await;
         if let Err(DriveError::Refused(refusal)) = &accepted {
-            self.refuse(&name, &statement, site, &refusal.to_string()).await;
+            self.refuse(&name, &statement, site, &refusal.to_string())
+                .await;
         }
         drop(turn);
         accepted?;
@@ -338,13 +391,7 @@ impl<S: Store> Uploads<S> {
 
     /// Deletes what was spooled and writes down why. Failing at either is logged only: the caller
     /// gets the refusal, and the spool of a closed round is deleted with the round.
-    pub async fn refuse(
-        &self,
-        name: &BlobName,
-        statement: &Statement,
-        site: SiteId,
-        reason: &str,
-    ) {
+    pub async fn refuse(&self, name: &BlobName, statement: &Statement, site: SiteId, reason: &str) {
         if let Err(failure) = self.blobs.delete(name).await {
             warn!(%site, %failure, "could not delete a refused update");
         }
@@ -378,13 +425,21 @@ impl Upload {
     pub async fn take(&mut self, index: u64, data: &[u8]) -> Result<(), UploadError> {
         let (site, round) = (self.site, self.statement.round);
         let accepted = self.progress.accept(index, data.len());
-        match accepted.map_err(|reason| UploadError::Chunk { site, round, reason })? {
+        match accepted.map_err(|reason| UploadError::Chunk {
+            site,
+            round,
+            reason,
+        })? {
             Accepted::Repeated => return Ok(()),
             Accepted::New => {}
         }
         if let Some(at) = words(data)?.iter().position(|value| !value.is_finite()) {
             let position = self.statement.transfer.range(index).start / 4 + at as u64;
-            return Err(UploadError::NotFinite { site, round, position });
+            return Err(UploadError::NotFinite {
+                site,
+                round,
+                position,
+            });
         }
         self.hasher.update(data);
         Ok(self.blobs.write(&self.name, index, data).await?)

@@ -1,4 +1,4 @@
-use consilium_proto::roster::Application;
+use consilium_proto::roster::{Application, RosterError};
 
 use super::*;
 

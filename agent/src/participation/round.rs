@@ -10,30 +10,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use consilium_models::{network::Network, training::Protection};
-use consilium_privacy::{
-    OutOfRange,
-    accountant::{Delta, SamplingRate},
-    ledger::{Budget, ChargeRequest, Grant, Purpose, Refusal, Repeat},
-    step::PrivateUpdate,
-};
+use consilium_models::network::Network;
+use consilium_privacy::step::PrivateUpdate;
 use consilium_proto::{
-    LayoutDigest, ParameterVector, RoundSpec, Signed,
-    plan::{Guarantee, NoiseTarget},
+    LayoutDigest, ModelDigest, ParameterVector, RoundSpec, Signed,
     wire::{self, DeclineReason},
 };
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
 use super::{
-    Agent, AgentError, SessionError,
+    Agent, SessionError,
     assignment::{self, Assignment, Declined, Distrust},
     explained, with_timeout,
 };
 use crate::{
     consent,
-    policy::{Noise, Policy},
-    store::{ChargeError, Charged},
     training::{TrainingError, Work, blocking, train},
 };
 
@@ -45,7 +37,7 @@ const MOST_TRAININGS: u32 = 5;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// What this site answers a round with.
-type Answer<T> = Result<Result<T, Declined>, SessionError>;
+pub(super) type Answer<T> = Result<Result<T, Declined>, SessionError>;
 
 impl Agent {
     /// Takes part in a round, or declines it.
@@ -283,7 +275,7 @@ impl Agent {
         channel: &Channel,
         assignment: &Assignment,
         number: u32,
-    ) -> Result<consilium_proto::ModelDigest, SessionError> {
+    ) -> Result<ModelDigest, SessionError> {
         let round = assignment.spec.round;
         let request = with_timeout(wire::StudyRef::from(round.study));
         let detail = consent::studies(channel.clone())
@@ -301,123 +293,9 @@ impl Agent {
             .try_into()
             .map_err(Distrust::from)?)
     }
-
-    /// Charges the round, or, where plan and policy say so by name, protects nobody.
-    async fn protect(&self, assignment: &Assignment, now: SystemTime) -> Answer<Protection> {
-        let (round, plan) = (assignment.spec.round, &assignment.study.plan);
-        let Some(guarantee) = plan.privacy.guarantee() else {
-            warn!(%round, "training WITHOUT PRIVACY, as plan and policy say by name");
-            let public_size = self.public_size(assignment).await?;
-            let rate = f64::from(plan.training.batch_size) / public_size as f64;
-            let rate = SamplingRate::try_from(rate.min(1.0));
-            return Ok(rate.map(|rate| Protection::None { rate }).map_err(failed));
-        };
-        let terms = match self.terms(assignment, &guarantee).await? {
-            Ok(terms) => terms,
-            Err(declined) => return Ok(Err(declined)),
-        };
-        Ok(self
-            .charge(assignment, terms, now)
-            .await?
-            .map(Protection::Private))
-    }
-
-    async fn charge(
-        &self,
-        assignment: &Assignment,
-        Terms { noise, policy, cap }: Terms,
-        now: SystemTime,
-    ) -> Answer<Grant> {
-        let (round, plan) = (assignment.spec.round, &assignment.study.plan);
-        let request = ChargeRequest {
-            data_set: plan.data_set.clone(),
-            study: *round.study.as_bytes(),
-            round: round.round,
-            attempt: round.attempt,
-            purpose: Purpose::Training,
-            charge: noise.charge(plan.training.steps),
-            study_cap: Some(cap),
-            repeat: Repeat::Refuse,
-        };
-        let (store, budgets) = (&self.store, &policy.data_sets);
-        let mut charged = store.charge(budgets, request.clone(), cap.delta, now).await;
-        if let Err(ChargeError::Refused(Refusal::AlreadyCharged { sequence })) = charged {
-            info!(%round, sequence, "charged before and never stored, training under that charge");
-            charged = store
-                .resume_charge(budgets, request, sequence, cap.delta)
-                .await;
-        }
-        match charged {
-            Ok(Charged {
-                grant,
-                study_epsilon,
-            }) => {
-                let sequence = grant.sequence();
-                info!(%round, sequence, epsilon = study_epsilon, "charged");
-                Ok(Ok(grant))
-            }
-            Err(ChargeError::Refused(
-                refusal @ (Refusal::DataSetExhausted { .. }
-                | Refusal::StudyExhausted { .. }
-                | Refusal::UnknownDataSet { .. }),
-            )) => Ok(Err(Declined::new(DeclineReason::BudgetSpent, refusal))),
-            Err(error) => Err(AgentError::from(error).into()),
-        }
-    }
-
-    /// The noise of the study, fixed before its first round, and what limits its charges.
-    async fn terms(&self, assignment: &Assignment, guarantee: &Guarantee) -> Answer<Terms> {
-        let (study, plan) = (assignment.study.id, &assignment.study.plan);
-        let policy = self.policy().map_err(AgentError::from)?;
-        if self.store.noise(study).await?.is_none() {
-            let public_size = self.public_size(assignment).await?;
-            let (plan, guarantee) = (plan.clone(), *guarantee);
-            let found = blocking(move || Noise::of(&plan, &guarantee, public_size)).await;
-            match found {
-                Ok(noise) => self.store.fix_noise(study, &noise, public_size).await?,
-                Err(error) => return Ok(Err(failed(error))),
-            }
-        }
-        let Some((noise, _)) = self.store.noise(study).await? else {
-            return Ok(Err(Declined::new(
-                DeclineReason::Failed,
-                "the study was forgotten",
-            )));
-        };
-        let cap = cap_of(guarantee, &policy);
-        Ok(cap.map(|cap| Terms { noise, policy, cap }).map_err(failed))
-    }
-
-    /// The size that the world may know: the one the study's noise was made for, if it was.
-    pub(super) async fn public_size(&self, assignment: &Assignment) -> Result<u64, SessionError> {
-        if let Some((_, size)) = self.store.noise(assignment.study.id).await? {
-            return Ok(size);
-        }
-        let data_set = self.store.data_set(&assignment.study.plan.data_set).await?;
-        Ok(data_set.map_or(1, |data_set| data_set.public_size))
-    }
 }
 
-/// What a study is charged by.
-struct Terms {
-    noise: Noise,
-    policy: Policy,
-    cap: Budget,
-}
-
-/// What the study may spend here: the plan's own target, or what the policy allows one study.
-fn cap_of(guarantee: &Guarantee, policy: &Policy) -> Result<Budget, OutOfRange> {
-    let epsilon = match guarantee.target {
-        NoiseTarget::Epsilon(epsilon) => epsilon.try_into()?,
-        NoiseTarget::Multiplier(_) => policy.study_epsilon,
-    };
-    Ok(Budget {
-        epsilon,
-        delta: Delta::try_from(guarantee.delta)?,
-    })
-}
-
-fn failed(why: impl ToString) -> Declined {
+pub(super) fn failed(why: impl ToString) -> Declined {
     Declined::new(DeclineReason::Failed, why)
 }
 

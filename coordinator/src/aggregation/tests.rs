@@ -20,13 +20,16 @@ async fn store(blobs: &Blobs, name: &BlobName, values: &[f32]) {
 async fn load(blobs: &Blobs, name: &BlobName) -> Vec<f32> {
     let mut values = vec![];
     for index in 0..blobs.count(name).await.expect("memory") {
-        values.extend(words(&blobs.read(name, index).await.expect("written")).expect("whole words"));
+        values
+            .extend(words(&blobs.read(name, index).await.expect("written")).expect("whole words"));
     }
     values
 }
 
 fn vector(seed: u32) -> Vec<f32> {
-    (0..PARAMETERS as u32).map(|i| ((i * 7 + seed * 13) % 101) as f32 / 50.0 - 1.0).collect()
+    (0..PARAMETERS as u32)
+        .map(|i| ((i * 7 + seed * 13) % 101) as f32 / 50.0 - 1.0)
+        .collect()
 }
 
 fn job(round: u32, strategy: plan::Strategy) -> Aggregation {
@@ -62,8 +65,11 @@ async fn the_weighted_mean_moves_the_model_and_the_digest_is_that_of_its_bytes()
     let job = job(1, plan::Strategy::FedAvg { learning_rate: 0.5 });
     let digest = job.run(&blobs).await.expect("sound updates");
     let next = load(&blobs, &BlobName::version(round_id(1, 1).study, 1)).await;
-    let expected: Vec<f32> =
-        start.iter().zip(mean(1)).map(|(&x, delta)| (f64::from(x) + 0.5 * delta) as f32).collect();
+    let expected: Vec<f32> = start
+        .iter()
+        .zip(mean(1))
+        .map(|(&x, delta)| (f64::from(x) + 0.5 * delta) as f32)
+        .collect();
     assert_eq!(next, expected);
     let vector = ParameterVector::new(next).expect("finite");
     assert_eq!(digest, vector.digest(&job.layout));
@@ -72,9 +78,20 @@ async fn the_weighted_mean_moves_the_model_and_the_digest_is_that_of_its_bytes()
 #[tokio::test]
 async fn doing_it_twice_gives_the_same_bytes() {
     let blobs = in_memory();
-    store(&blobs, &BlobName::version(round_id(1, 1).study, 0), &vector(0)).await;
+    store(
+        &blobs,
+        &BlobName::version(round_id(1, 1).study, 0),
+        &vector(0),
+    )
+    .await;
     with_updates(1, &blobs).await;
-    let job = job(1, plan::Strategy::FedAvgM { learning_rate: 1.0, momentum: 0.9 });
+    let job = job(
+        1,
+        plan::Strategy::FedAvgM {
+            learning_rate: 1.0,
+            momentum: 0.9,
+        },
+    );
     let first = job.run(&blobs).await.expect("sound updates");
     assert_eq!(job.run(&blobs).await.expect("sound updates"), first);
 }
@@ -82,19 +99,34 @@ async fn doing_it_twice_gives_the_same_bytes() {
 #[tokio::test]
 async fn the_optimiser_goes_on_from_its_stored_state() {
     let blobs = in_memory();
-    let adaptive = Adaptive { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 0.01 };
+    let adaptive = Adaptive {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.99,
+        tau: 0.01,
+    };
     let plan = plan::Strategy::FedAdam(adaptive);
-    store(&blobs, &BlobName::version(round_id(1, 1).study, 0), &vector(0)).await;
+    store(
+        &blobs,
+        &BlobName::version(round_id(1, 1).study, 0),
+        &vector(0),
+    )
+    .await;
     let strategy = strategy::of(&plan);
-    let mut state: Vec<_> =
-        strategy.initial_state().into_iter().map(|start| vec![start; PARAMETERS]).collect();
+    let mut state: Vec<_> = strategy
+        .initial_state()
+        .into_iter()
+        .map(|start| vec![start; PARAMETERS])
+        .collect();
     let mut model: Vec<f64> = vector(0).into_iter().map(f64::from).collect();
     for round in 1..=3 {
         with_updates(round, &blobs).await;
         job(round, plan).run(&blobs).await.expect("sound updates");
         strategy.apply(&mean(round), &mut model, &mut state);
         // A version is f32: what the next round starts from has been rounded.
-        model.iter_mut().for_each(|value| *value = f64::from(*value as f32));
+        model
+            .iter_mut()
+            .for_each(|value| *value = f64::from(*value as f32));
     }
     let found = load(&blobs, &BlobName::version(round_id(1, 1).study, 3)).await;
     let expected: Vec<f32> = model.into_iter().map(|value| value as f32).collect();
@@ -120,7 +152,12 @@ async fn a_step_that_overflows_names_its_position() {
 #[tokio::test]
 async fn an_update_that_is_gone_is_named() {
     let blobs = in_memory();
-    store(&blobs, &BlobName::version(round_id(1, 1).study, 0), &vector(0)).await;
+    store(
+        &blobs,
+        &BlobName::version(round_id(1, 1).study, 0),
+        &vector(0),
+    )
+    .await;
     let job = job(1, plan::Strategy::default());
     let error = job.run(&blobs).await.expect_err("no updates");
     assert!(error.is_lasting());

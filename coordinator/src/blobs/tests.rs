@@ -27,14 +27,23 @@ async fn chunks_read_back_and_are_counted_up_to_the_first_gap() {
     let blobs = Blobs::open(folder.path(), key(1)).expect("a folder");
     assert_eq!(blobs.count(&name()).await.expect("nothing there"), 0);
     for index in [0, 1, 2, 4, 11] {
-        blobs.write(&name(), index, &[index as u8; 100]).await.expect("space");
+        blobs
+            .write(&name(), index, &[index as u8; 100])
+            .await
+            .expect("space");
     }
     assert_eq!(blobs.count(&name()).await.expect("a folder"), 3);
     assert_eq!(*blobs.read(&name(), 2).await.expect("written"), [2; 100]);
     let missing = blobs.read(&name(), 3).await.expect_err("never written");
-    assert!(matches!(missing, BlobError::Missing { index: 3, .. }), "{missing}");
+    assert!(
+        matches!(missing, BlobError::Missing { index: 3, .. }),
+        "{missing}"
+    );
     blobs.delete(&name()).await.expect("a folder");
-    blobs.delete(&name()).await.expect("deleting again changes nothing");
+    blobs
+        .delete(&name())
+        .await
+        .expect("deleting again changes nothing");
     assert_eq!(blobs.count(&name()).await.expect("nothing there"), 0);
 }
 
@@ -43,11 +52,29 @@ async fn deleting_a_round_spares_its_neighbours() {
     let blobs = in_memory();
     let (first, other) = (round_id(1, 1), round_id(1, 10));
     for round in [first, other] {
-        blobs.write(&BlobName::update(round, site(1)), 0, b"update").await.expect("memory");
+        blobs
+            .write(&BlobName::update(round, site(1)), 0, b"update")
+            .await
+            .expect("memory");
     }
-    blobs.delete(&BlobName::updates(first)).await.expect("memory");
-    assert_eq!(blobs.count(&BlobName::update(first, site(1))).await.expect("memory"), 0);
-    assert_eq!(blobs.count(&BlobName::update(other, site(1))).await.expect("memory"), 1);
+    blobs
+        .delete(&BlobName::updates(first))
+        .await
+        .expect("memory");
+    assert_eq!(
+        blobs
+            .count(&BlobName::update(first, site(1)))
+            .await
+            .expect("memory"),
+        0
+    );
+    assert_eq!(
+        blobs
+            .count(&BlobName::update(other, site(1)))
+            .await
+            .expect("memory"),
+        1
+    );
 }
 
 #[tokio::test]
@@ -61,10 +88,22 @@ async fn nothing_lies_on_disk_in_the_clear_and_chunks_cannot_change_places() {
     let bytes = std::fs::read(path(0)).expect("the chunk's file");
     assert!(!bytes.windows(8).any(|window| window == &secret[..8]));
     std::fs::copy(path(1), path(0)).expect("a copy");
-    let swapped = blobs.read(&name(), 0).await.expect_err("another chunk in its place");
-    assert!(matches!(swapped, BlobError::Unopened { index: 0, .. }), "{swapped}");
+    let swapped = blobs
+        .read(&name(), 0)
+        .await
+        .expect_err("another chunk in its place");
+    assert!(
+        matches!(swapped, BlobError::Unopened { index: 0, .. }),
+        "{swapped}"
+    );
     let stranger = Blobs::open(folder.path(), key(2)).expect("a folder");
-    assert!(stranger.read(&name(), 1).await.expect_err("another key").is_lasting());
+    assert!(
+        stranger
+            .read(&name(), 1)
+            .await
+            .expect_err("another key")
+            .is_lasting()
+    );
 }
 
 /// A store whose disk is full from the given write on.
@@ -145,10 +184,19 @@ impl ObjectStore for SmallDisk {
 
 #[tokio::test]
 async fn a_full_disk_says_so_and_leaves_what_was_written() {
-    let disk = SmallDisk { inner: InMemory::new(), left: Mutex::new(1) };
+    let disk = SmallDisk {
+        inner: InMemory::new(),
+        left: Mutex::new(1),
+    };
     let blobs = Blobs::new(Arc::new(disk), key(1));
-    blobs.write(&name(), 0, b"first").await.expect("space for one");
-    let full = blobs.write(&name(), 1, b"second").await.expect_err("no space for two");
+    blobs
+        .write(&name(), 0, b"first")
+        .await
+        .expect("space for one");
+    let full = blobs
+        .write(&name(), 1, b"second")
+        .await
+        .expect_err("no space for two");
     assert!(matches!(full, BlobError::Full), "{full}");
     assert!(!full.is_lasting());
     assert_eq!(blobs.count(&name()).await.expect("memory"), 1);

@@ -1,9 +1,7 @@
 //! What each effect does. Every one looks at where the study is first: it may have been performed
 //! before, or the study may have moved on.
 
-use consilium_proto::{
-    ModelDigest, OutOfRange, RoundId, RoundSpec, SiteId, StudyId, wire,
-};
+use consilium_proto::{ModelDigest, OutOfRange, RoundId, RoundSpec, SiteId, StudyId, wire};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tracing::warn;
@@ -30,7 +28,11 @@ impl<S: Store> Driver<S> {
         study: StudyId,
         effect: Effect,
     ) -> Result<(), DriveError> {
-        let record = self.store.study(study).await?.ok_or(DriveError::Unknown(study))?;
+        let record = self
+            .store
+            .study(study)
+            .await?
+            .ok_or(DriveError::Unknown(study))?;
         let change = Change {
             performed: Some(id),
             ..Change::default()
@@ -74,7 +76,9 @@ impl<S: Store> Driver<S> {
         };
         let now = self.clock.now();
         let versions = self.store.versions(study.id()).await?;
-        let start = versions.iter().find(|version| version.number == study.version());
+        let start = versions
+            .iter()
+            .find(|version| version.number == study.version());
         let start = start.ok_or_else(|| OutOfRange::new("version", "stored", study.version()))?;
         let spec = RoundSpec {
             round: id,
@@ -108,8 +112,10 @@ impl<S: Store> Driver<S> {
             Some(RoundPhase::Aggregating { updates }) => updates,
             _ => return Ok((None, change)),
         };
-        let weights: Vec<_> =
-            updates.iter().map(|(&site, receipt)| (site, receipt.weight)).collect();
+        let weights: Vec<_> = updates
+            .iter()
+            .map(|(&site, receipt)| (site, receipt.weight))
+            .collect();
         let aggregation = Aggregation {
             round: id,
             layout: record.layout.clone(),
@@ -133,7 +139,10 @@ impl<S: Store> Driver<S> {
             version: Some((id.study, version)),
             ..change
         };
-        Ok((Some(Input::Round(id, round::Input::Aggregated { model })), change))
+        Ok((
+            Some(Input::Round(id, round::Input::Aggregated { model })),
+            change,
+        ))
     }
 
     /// Sums on a blocking thread: opening and adding a model's chunks is work, not waiting.
@@ -180,7 +189,9 @@ impl<S: Store> Driver<S> {
     ) -> Result<Option<Input>, DriveError> {
         self.blobs.delete(&BlobName::updates(id)).await?;
         if record.study.version() >= id.round {
-            self.blobs.delete(&BlobName::optimizers(id.study, id.round - 1)).await?;
+            self.blobs
+                .delete(&BlobName::optimizers(id.study, id.round - 1))
+                .await?;
         }
         Ok(None)
     }
@@ -197,10 +208,8 @@ impl<S: Store> Driver<S> {
         let versions = self.store.versions(study).await?;
         let (model, card) =
             publication::card_of(record, &versions, &self.blobs, &self.identity).await?;
-        let entry = Entry::by_coordinator(
-            "model released",
-            json!({ "study": study, "model": model }),
-        );
+        let entry =
+            Entry::by_coordinator("model released", json!({ "study": study, "model": model }));
         let change = Change {
             release: Some((study, Release { model, card })),
             entries: vec![entry],
@@ -251,7 +260,9 @@ mod tests {
         for _ in 0..5_000 {
             let cohort = draw_from(sites.clone(), 2).expect("randomness");
             assert!(cohort[0] < cohort[1]);
-            cohort.iter().for_each(|site| counts[site.0.0 as usize] += 1);
+            cohort
+                .iter()
+                .for_each(|site| counts[site.0.0 as usize] += 1);
         }
         // Binomial(5000, 2/5): mean 2000, deviation 34.6. Seven deviations: false alarms below
         // 10^-10.

@@ -1,8 +1,6 @@
 //! Whole studies without network: the real driver, uploads and blobs, on stores that die.
 
-use consilium_proto::{
-    ChunkPlan, Digest, LayoutDigest, ModelDigest, ParameterVector, RoundSpec, Statement,
-};
+use consilium_proto::{ChunkPlan, ParameterVector, RoundSpec, Statement};
 use object_store::memory::InMemory;
 
 use super::*;
@@ -13,7 +11,10 @@ use crate::{
     publication::ModelCard,
     roster::import,
     round::DeclineReason,
-    store::{MemoryStore, SqliteStore, tests::{Death, Mortal}},
+    store::{
+        MemoryStore, SqliteStore,
+        tests::{Death, Mortal},
+    },
     study::{Phase, Verdict},
     uploads::{Begun, UploadError, Uploads},
 };
@@ -65,12 +66,19 @@ impl World {
             Duration::from_secs(2),
         ));
         let uploads = Uploads::new(driver.clone(), store.clone(), blobs.clone(), clock, 4);
-        Ok(Process { driver, uploads, blobs, store })
+        Ok(Process {
+            driver,
+            uploads,
+            blobs,
+            store,
+        })
     }
 
     async fn prepare(&self, store: &impl Store) {
         let root = self.federation.trust_root();
-        import(store, &root, &self.federation.epochs, NOW).await.expect("our own epochs");
+        import(store, &root, &self.federation.epochs, NOW)
+            .await
+            .expect("our own epochs");
     }
 }
 
@@ -100,7 +108,9 @@ impl<S: Store> Process<S> {
         let start = ParameterVector::zeros(&layout(PARAMETERS));
         let chunks = start.to_bytes();
         for (index, chunk) in (0..).zip(chunks.chunks(CHUNK as usize)) {
-            self.blobs.write(&BlobName::version(study_id(7), 0), index, chunk).await?;
+            self.blobs
+                .write(&BlobName::version(study_id(7), 0), index, chunk)
+                .await?;
         }
         let record = StudyRecord {
             layout: layout(PARAMETERS),
@@ -121,10 +131,17 @@ impl<S: Store> Process<S> {
         for id in 1..=SITES {
             let input = Input::Decided {
                 site: site(id),
-                verdict: Verdict { approved: true, reason: String::new() },
+                verdict: Verdict {
+                    approved: true,
+                    reason: String::new(),
+                },
                 active: self.driver.members.active_sites(),
             };
-            match self.driver.apply(study_id(7), None, input, Change::default()).await {
+            match self
+                .driver
+                .apply(study_id(7), None, input, Change::default())
+                .await
+            {
                 // An agent that asks again after the study has ended is told so.
                 Ok(_) | Err(DriveError::Refused(study::Refusal::Finished)) => {}
                 Err(error) => return Err(error.into()),
@@ -147,12 +164,18 @@ impl<S: Store> Process<S> {
 
     /// What an agent does with the work it gets.
     async fn answer(&self, world: &World, id: u16) -> Result<bool, UploadError> {
-        let Some(signed) = self.driver.work_for(site(id)).await? else { return Ok(false) };
+        let Some(signed) = self.driver.work_for(site(id)).await? else {
+            return Ok(false);
+        };
         let spec = RoundSpec::open(&signed, &world.coordinator.public_key())?;
         let update = update_of(id, spec.round.round);
         let statement = statement(&signed, &spec, &update, u32::from(id));
         let signed = statement.sign(&world.federation.keys[usize::from(id) - 1]);
-        match self.uploads.begin(&world.federation.member(id), signed).await? {
+        match self
+            .uploads
+            .begin(&world.federation.member(id), signed)
+            .await?
+        {
             Begun::Accepted(_) => {}
             Begun::Open(mut upload) => {
                 let bytes = update.to_bytes();
@@ -182,7 +205,11 @@ impl<S: Store> Process<S> {
     }
 
     async fn study(&self) -> StudyRecord {
-        self.store.study(study_id(7)).await.expect("a store").expect("the study")
+        self.store
+            .study(study_id(7))
+            .await
+            .expect("a store")
+            .expect("the study")
     }
 }
 
@@ -206,7 +233,11 @@ fn statement(
 
 /// What must be true of a finished study, whatever happened on the way.
 async fn assert_finished(world: &World, store: &impl Store, context: &str) {
-    let study = store.study(study_id(7)).await.expect("a store").expect("the study");
+    let study = store
+        .study(study_id(7))
+        .await
+        .expect("a store")
+        .expect("the study");
     assert_eq!(*study.study.phase(), Phase::Finished, "{context}");
     let versions = store.versions(study_id(7)).await.expect("a store");
     let last = versions.last().expect("versions");
@@ -214,11 +245,23 @@ async fn assert_finished(world: &World, store: &impl Store, context: &str) {
     assert_eq!(last.model_digest, expected.as_bytes(), "{context}");
     for version in &versions[1..] {
         let sites: Vec<_> = version.contributions.iter().map(|c| c.site).collect();
-        assert_eq!(sites, [1, 2, 3], "{context}: each site counts once in every version");
+        assert_eq!(
+            sites,
+            [1, 2, 3],
+            "{context}: each site counts once in every version"
+        );
     }
-    let release = store.release(study_id(7)).await.expect("a store").expect("a release");
+    let release = store
+        .release(study_id(7))
+        .await
+        .expect("a store")
+        .expect("a release");
     let card = ModelCard::open(&release.card, &world.coordinator.public_key());
-    assert_eq!(card.expect("our own card").model_digest, expected, "{context}");
+    assert_eq!(
+        card.expect("our own card").model_digest,
+        expected,
+        "{context}"
+    );
     let log = store.log(1, 1000).await.expect("a store");
     let count = |action| log.iter().filter(|entry| entry.action == action).count();
     let expected = [
@@ -234,7 +277,13 @@ async fn assert_finished(world: &World, store: &impl Store, context: &str) {
         assert_eq!(count(action), times, "{context}: {action}");
     }
     let events = store.events(study_id(7), 0, 1000).await.expect("a store");
-    assert!(events.iter().zip(0..).all(|(event, number)| event.number == number), "{context}");
+    assert!(
+        events
+            .iter()
+            .zip(0..)
+            .all(|(event, number)| event.number == number),
+        "{context}"
+    );
     audit_log::verify(None, log).expect("an unbroken chain");
 }
 
@@ -247,9 +296,17 @@ async fn a_study_runs_from_submission_to_release() {
     process.play(&world).await.expect("no crash");
     assert_finished(&world, &*store, "undisturbed").await;
     for round in 1..=ROUNDS {
-        let id = RoundId { study: study_id(7), round, attempt: 1 };
+        let id = RoundId {
+            study: study_id(7),
+            round,
+            attempt: 1,
+        };
         let name = BlobName::update(id, site(1));
-        assert_eq!(process.blobs.count(&name).await.expect("memory"), 0, "spool is tidied");
+        assert_eq!(
+            process.blobs.count(&name).await.expect("memory"),
+            0,
+            "spool is tidied"
+        );
     }
 }
 
@@ -260,10 +317,19 @@ async fn a_crash_before_or_after_any_commit_loses_no_update_and_counts_none_twic
         let (world, store) = (World::new(), Arc::new(MemoryStore::new()));
         world.prepare(&*store).await;
         let mortal = Arc::new(Mortal::new(store, None));
-        world.start(mortal.clone()).await.expect("alive").play(&world).await.expect("alive");
+        world
+            .start(mortal.clone())
+            .await
+            .expect("alive")
+            .play(&world)
+            .await
+            .expect("alive");
         mortal.commits()
     };
-    assert_eq!(commits, 17, "1 submission, 3 answers, 6 for each round, 1 release");
+    assert_eq!(
+        commits, 17,
+        "1 submission, 3 answers, 6 for each round, 1 release"
+    );
     for death in (0..commits).flat_map(|at| [Death::Before(at), Death::After(at)]) {
         let (world, store) = (World::new(), Arc::new(MemoryStore::new()));
         world.prepare(&*store).await;
@@ -319,7 +385,10 @@ async fn attempts_that_miss_their_deadline_end_in_a_stop_that_can_be_resumed() {
     let record = process.study().await;
     let reason = record.study.reason();
     assert!(reason.contains("1 of 3 needed updates came"), "{reason}");
-    assert!(!process.answer(&world, 1).await.expect("no work"), "a stopped study has no work");
+    assert!(
+        !process.answer(&world, 1).await.expect("no work"),
+        "a stopped study has no work"
+    );
     let active = process.driver.members.active_sites();
     let resumed = process.driver.apply(
         study_id(7),
@@ -335,21 +404,43 @@ async fn attempts_that_miss_their_deadline_end_in_a_stop_that_can_be_resumed() {
 #[tokio::test]
 async fn an_update_for_a_closed_round_is_refused_and_its_spool_deleted() {
     let (world, process) = opened().await;
-    let signed = process.driver.work_for(site(1)).await.expect("a store").expect("work");
+    let signed = process
+        .driver
+        .work_for(site(1))
+        .await
+        .expect("a store")
+        .expect("work");
     let spec = RoundSpec::open(&signed, &world.coordinator.public_key()).expect("signed");
     let update = update_of(1, 1);
     let statement = statement(&signed, &spec, &update, 1).sign(&world.federation.keys[0]);
     let member = world.federation.member(1);
-    let begun = process.uploads.begin(&member, statement.clone()).await.expect("in time");
-    let Begun::Open(mut upload) = begun else { panic!("nothing was sent yet") };
+    let begun = process
+        .uploads
+        .begin(&member, statement.clone())
+        .await
+        .expect("in time");
+    let Begun::Open(mut upload) = begun else {
+        panic!("nothing was sent yet")
+    };
     for (index, chunk) in (0..).zip(update.to_bytes().chunks(CHUNK as usize)) {
         upload.take(index, chunk).await.expect("a sound chunk");
     }
     let reason = DeclineReason::Failed;
-    let declined = round::Input::Declined { site: site(2), reason };
+    let declined = round::Input::Declined {
+        site: site(2),
+        reason,
+    };
     let input = Input::Round(spec.round, declined);
-    process.driver.apply(study_id(7), None, input, Change::default()).await.expect("taken");
-    let late = process.uploads.finish(*upload).await.expect_err("the round has failed");
+    process
+        .driver
+        .apply(study_id(7), None, input, Change::default())
+        .await
+        .expect("taken");
+    let late = process
+        .uploads
+        .finish(*upload)
+        .await
+        .expect_err("the round has failed");
     assert!(late.to_string().contains("is closed"), "{late}");
     let name = BlobName::update(spec.round, site(1));
     assert_eq!(process.blobs.count(&name).await.expect("memory"), 0);
@@ -376,8 +467,16 @@ async fn a_site_that_was_revoked_is_not_drawn_again() {
 async fn a_study_id_is_taken_by_its_first_plan() {
     let (_, process) = opened().await;
     process.submit().await.expect("the same study again");
-    let other = StudyRecord { layout: layout(PARAMETERS), ..record(plan(2, 1)) };
-    let start = process.store.versions(study_id(7)).await.expect("a store").remove(0);
+    let other = StudyRecord {
+        layout: layout(PARAMETERS),
+        ..record(plan(2, 1))
+    };
+    let start = process
+        .store
+        .versions(study_id(7))
+        .await
+        .expect("a store")
+        .remove(0);
     let refused = process.driver.submit(other, start).await;
     assert!(matches!(refused, Err(DriveError::Taken(_))), "{refused:?}");
 }
@@ -403,14 +502,4 @@ async fn the_running_driver_performs_effects_and_lets_time_act() {
     }
     stop.cancel();
     running.await.expect("no panic");
-}
-
-#[test]
-fn expected_values_differ_between_rounds_and_sites() {
-    let digests: std::collections::HashSet<ModelDigest> = (1..=SITES)
-        .flat_map(|id| (1..=ROUNDS).map(move |round| update_of(id, round)))
-        .map(|update| update.digest(&layout(PARAMETERS)))
-        .collect();
-    assert_eq!(digests.len(), 6);
-    let _: (LayoutDigest, Digest) = (layout(PARAMETERS).digest(), Digest::plain(b""));
 }

@@ -18,16 +18,25 @@ fn the_file_reads_as_safetensors_with_the_layouts_names_and_shapes() {
     let read = SafeTensors::deserialize(&file).expect("the format");
     let weight = read.tensor("weight").expect("a tensor of that name");
     assert_eq!((weight.dtype(), weight.shape()), (Dtype::F32, &[4][..]));
-    let values: Vec<u8> = vector().as_slice()[..4].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let values: Vec<u8> = vector().as_slice()[..4]
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
     assert_eq!(weight.data(), values);
     let bias = read.tensor("bias").expect("a tensor of that name");
-    assert_eq!((bias.shape(), bias.data()), (&[][..], &7.0_f32.to_le_bytes()[..]));
+    assert_eq!(
+        (bias.shape(), bias.data()),
+        (&[][..], &7.0_f32.to_le_bytes()[..])
+    );
 }
 
 #[test]
 fn names_that_json_must_escape_survive() {
     let name = "a \"quoted\" \\ name\n北京".to_owned();
-    let tensor = consilium_proto::TensorSpec { name: name.clone(), shape: vec![5] };
+    let tensor = consilium_proto::TensorSpec {
+        name: name.clone(),
+        shape: vec![5],
+    };
     let layout = Layout::new(vec![tensor]).expect("a sound layout");
     let file = to_safetensors(&layout, &vector());
     let read = SafeTensors::deserialize(&file).expect("the format");
@@ -58,7 +67,10 @@ async fn a_card_holds_the_digest_of_the_file_and_what_every_site_spent() {
     let model = vector().digest(&record.layout);
     finish(&mut record, model);
     let name = BlobName::version(record.study.id(), 1);
-    blobs.write(&name, 0, &vector().to_bytes()).await.expect("memory");
+    blobs
+        .write(&name, 0, &vector().to_bytes())
+        .await
+        .expect("memory");
     let version = |number, contributions| wire::Version {
         number,
         model_digest: model.as_bytes().to_vec(),
@@ -70,8 +82,9 @@ async fn a_card_holds_the_digest_of_the_file_and_what_every_site_spent() {
         version(1, vec![contribution(1, 2.5), contribution(2, 1.5)]),
     ];
     let coordinator = signer();
-    let (released, signed) =
-        card_of(&record, &versions, &blobs, &coordinator).await.expect("a stored model");
+    let (released, signed) = card_of(&record, &versions, &blobs, &coordinator)
+        .await
+        .expect("a stored model");
     assert_eq!(released, model);
     let card = ModelCard::open(&signed, &coordinator.public_key()).expect("its own signature");
     let file = to_safetensors(&record.layout, &vector());
@@ -89,15 +102,34 @@ async fn a_card_holds_the_digest_of_the_file_and_what_every_site_spent() {
 fn finish(record: &mut StudyRecord, model: ModelDigest) {
     use crate::fixture::{NOW, site, sites, spec};
     let study = &mut record.study;
-    let verdict = Verdict { approved: true, reason: String::new() };
+    let verdict = Verdict {
+        approved: true,
+        reason: String::new(),
+    };
     let active = sites([1]).into_iter().collect();
-    let receipt = Receipt { update: model, weight: 1 };
+    let receipt = Receipt {
+        update: model,
+        weight: 1,
+    };
     let id = study.next();
-    let spec = consilium_proto::RoundSpec { round: id, ..spec(sites([1]), 1) };
+    let spec = consilium_proto::RoundSpec {
+        round: id,
+        ..spec(sites([1]), 1)
+    };
     for input in [
-        Input::Decided { site: site(1), verdict, active },
+        Input::Decided {
+            site: site(1),
+            verdict,
+            active,
+        },
         Input::Drawn(Round::open(&spec, std::time::Duration::ZERO)),
-        Input::Round(id, round::Input::UpdateStored { site: site(1), receipt }),
+        Input::Round(
+            id,
+            round::Input::UpdateStored {
+                site: site(1),
+                receipt,
+            },
+        ),
         Input::Round(id, round::Input::Aggregated { model }),
     ] {
         study.handle(input, NOW).expect("in order");

@@ -45,9 +45,7 @@ impl TryFrom<wire::DeclineReason> for DeclineReason {
             wire::DeclineReason::DataSetMissing => Ok(Self::DataSetMissing),
             wire::DeclineReason::Policy => Ok(Self::Policy),
             wire::DeclineReason::Failed => Ok(Self::Failed),
-            wire::DeclineReason::Unspecified => {
-                Err(OutOfRange::new("reason", "specified", "none"))
-            }
+            wire::DeclineReason::Unspecified => Err(OutOfRange::new("reason", "specified", "none")),
         }
     }
 }

@@ -15,12 +15,21 @@ fn model(byte: u8) -> ModelDigest {
 }
 
 fn update(id: u16, byte: u8) -> Input {
-    let receipt = Receipt { update: model(byte), weight: 1 };
-    Input::UpdateStored { site: site(id), receipt }
+    let receipt = Receipt {
+        update: model(byte),
+        weight: 1,
+    };
+    Input::UpdateStored {
+        site: site(id),
+        receipt,
+    }
 }
 
 fn decline(id: u16) -> Input {
-    Input::Declined { site: site(id), reason: DeclineReason::Failed }
+    Input::Declined {
+        site: site(id),
+        reason: DeclineReason::Failed,
+    }
 }
 
 fn after(seconds: u64) -> Timestamp {
@@ -32,10 +41,16 @@ fn a_round_closes_when_everybody_has_answered() {
     let mut round = round(2);
     assert_eq!(round.handle(update(1, 1), after(1)), Ok(vec![]));
     assert_eq!(round.handle(decline(3), after(1)), Ok(vec![]));
-    assert_eq!(round.handle(update(2, 2), after(1)), Ok(vec![Effect::Aggregate]));
+    assert_eq!(
+        round.handle(update(2, 2), after(1)),
+        Ok(vec![Effect::Aggregate])
+    );
     assert_eq!(round.updates().len(), 2);
     let aggregated = Input::Aggregated { model: model(9) };
-    assert_eq!(round.handle(aggregated, after(2)), Ok(vec![Effect::Published(model(9))]));
+    assert_eq!(
+        round.handle(aggregated, after(2)),
+        Ok(vec![Effect::Published(model(9))])
+    );
 }
 
 #[test]
@@ -44,7 +59,10 @@ fn stragglers_get_half_the_time_that_the_quorum_took_and_no_more() {
     round.handle(update(1, 1), after(1)).expect("in time");
     assert_eq!(round.handle(update(2, 2), after(20)), Ok(vec![]));
     assert_eq!(round.handle(Input::Tick, after(29)), Ok(vec![]));
-    assert_eq!(round.handle(Input::Tick, after(30)), Ok(vec![Effect::Aggregate]));
+    assert_eq!(
+        round.handle(Input::Tick, after(30)),
+        Ok(vec![Effect::Aggregate])
+    );
     let late = Refusal::Closed { round: round.id() };
     assert_eq!(round.handle(update(3, 3), after(30)), Err(late));
 }
@@ -54,7 +72,10 @@ fn the_least_grace_holds_when_the_quorum_is_quick() {
     let mut round = round(1);
     assert_eq!(round.handle(update(1, 1), after(0)), Ok(vec![]));
     assert_eq!(round.handle(Input::Tick, after(1)), Ok(vec![]));
-    assert_eq!(round.handle(Input::Tick, after(2)), Ok(vec![Effect::Aggregate]));
+    assert_eq!(
+        round.handle(Input::Tick, after(2)),
+        Ok(vec![Effect::Aggregate])
+    );
 }
 
 #[test]
@@ -62,7 +83,10 @@ fn no_grace_goes_beyond_the_deadline() {
     let mut round = round(2);
     round.handle(update(1, 1), after(58)).expect("in time");
     assert_eq!(round.handle(update(2, 1), after(59)), Ok(vec![]));
-    assert_eq!(round.handle(Input::Tick, after(60)), Ok(vec![Effect::Aggregate]));
+    assert_eq!(
+        round.handle(Input::Tick, after(60)),
+        Ok(vec![Effect::Aggregate])
+    );
 }
 
 #[test]
@@ -70,7 +94,9 @@ fn without_a_quorum_a_round_fails_at_its_deadline() {
     let mut round = round(2);
     round.handle(update(1, 1), after(1)).expect("in time");
     assert_eq!(round.handle(Input::Tick, after(59)), Ok(vec![]));
-    let failed = round.handle(Input::Tick, after(60)).expect("a tick is taken");
+    let failed = round
+        .handle(Input::Tick, after(60))
+        .expect("a tick is taken");
     let expected = Failure::QuorumMissed {
         received: 1,
         quorum: 2,
@@ -83,8 +109,12 @@ fn without_a_quorum_a_round_fails_at_its_deadline() {
 #[test]
 fn a_round_that_cannot_reach_its_quorum_fails_at_once_and_says_who_declined() {
     let mut round = round(3);
-    let effects = round.handle(decline(2), after(1)).expect("a site may decline");
-    let [Effect::Failed(failure)] = &effects[..] else { panic!("{effects:?}") };
+    let effects = round
+        .handle(decline(2), after(1))
+        .expect("a site may decline");
+    let [Effect::Failed(failure)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
     assert_eq!(
         failure.to_string(),
         "0 of 3 needed updates came, 1 sites declined (site 2: failed there)"
@@ -106,19 +136,30 @@ fn the_same_update_again_is_success_and_another_one_is_refused() {
     round.handle(update(1, 1), after(1)).expect("the first");
     let before = round.clone();
     assert_eq!(round.handle(update(1, 1), after(2)), Ok(vec![]));
-    let other = Refusal::AnotherUpdate { site: site(1), round: before.id(), first: model(1) };
+    let other = Refusal::AnotherUpdate {
+        site: site(1),
+        round: before.id(),
+        first: model(1),
+    };
     assert_eq!(round.handle(update(1, 2), after(2)), Err(other));
     assert_eq!(round, before);
     round.handle(update(2, 1), after(3)).expect("the second");
     round.handle(update(3, 1), after(3)).expect("the third");
-    assert_eq!(round.handle(update(1, 1), after(100)), Ok(vec![]), "after it has closed");
+    assert_eq!(
+        round.handle(update(1, 1), after(100)),
+        Ok(vec![]),
+        "after it has closed"
+    );
     assert_eq!(round.handle(update(1, 2), after(100)), Err(other));
 }
 
 #[test]
 fn sites_that_were_not_drawn_are_refused() {
     let mut round = round(1);
-    let stranger = Refusal::NotInCohort { site: site(4), round: round.id() };
+    let stranger = Refusal::NotInCohort {
+        site: site(4),
+        round: round.id(),
+    };
     assert_eq!(round.handle(update(4, 1), after(1)), Err(stranger));
     assert_eq!(round.handle(decline(4), after(1)), Err(stranger));
 }
@@ -129,7 +170,11 @@ fn a_stopped_round_takes_nothing_more() {
     let stopped = round.handle(Input::Abandon, after(1));
     assert_eq!(stopped, Ok(vec![Effect::Failed(Failure::Abandoned)]));
     assert!(round.handle(update(1, 1), after(1)).is_err());
-    assert!(round.handle(Input::Aggregated { model: model(1) }, after(1)).is_err());
+    assert!(
+        round
+            .handle(Input::Aggregated { model: model(1) }, after(1))
+            .is_err()
+    );
 }
 
 fn inputs() -> impl Strategy<Value = (Input, u64)> {

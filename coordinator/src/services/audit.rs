@@ -25,7 +25,9 @@ impl<S: Store> Audit for AuditService<S> {
         let from = request.into_inner().from_sequence.max(1);
         let pages = stream::try_unfold((self.0.clone(), from), async |(coordinator, from)| {
             let page = coordinator.store.log(from, PAGE).await.map_err(status)?;
-            let Some(last) = page.last() else { return Ok(None) };
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
             let next = last.sequence + 1;
             let entries = stream::iter(page.into_iter().map(Ok));
             Ok::<_, Status>(Some((entries, (coordinator, next))))

@@ -7,15 +7,9 @@ use tonic::Status;
 use tracing::{error, warn};
 
 use crate::{
-    aggregation::AggregationError,
-    blobs::BlobError,
-    certificates::CertificateError,
-    driver::DriveError,
-    publication::CardError,
-    roster::MembersError,
-    store::StoreError,
-    submission::SubmitError,
-    uploads::UploadError,
+    aggregation::AggregationError, blobs::BlobError, certificates::CertificateError,
+    driver::DriveError, publication::CardError, roster::MembersError, store::StoreError,
+    submission::SubmitError, uploads::UploadError,
 };
 
 /// An error that a caller is told about.

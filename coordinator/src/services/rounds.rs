@@ -22,11 +22,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct RoundsService<S>(pub(super) Arc<Coordinator<S>>);
 
 fn site<T>(request: &Request<T>) -> Result<SiteId, Status> {
-    caller(request)?.site().ok_or_else(|| status(UploadError::NotASite))
+    caller(request)?
+        .site()
+        .ok_or_else(|| status(UploadError::NotASite))
 }
 
 fn round_of(round: Option<wire::RoundRef>) -> Result<RoundId, Status> {
-    round.ok_or_else(|| invalid("the round is missing"))?.try_into().map_err(invalid)
+    round
+        .ok_or_else(|| invalid("the round is missing"))?
+        .try_into()
+        .map_err(invalid)
 }
 
 #[tonic::async_trait]
@@ -37,7 +42,12 @@ impl<S: Store> Rounds for RoundsService<S> {
     ) -> Result<Response<wire::Work>, Status> {
         let site = site(&request)?;
         let wait = Duration::from_secs(request.into_inner().wait_seconds.into()).min(LONGEST_WAIT);
-        let Coordinator { driver, clock, stop, .. } = &*self.0;
+        let Coordinator {
+            driver,
+            clock,
+            stop,
+            ..
+        } = &*self.0;
         let mut moves = driver.moves();
         let wait = tokio::time::sleep(wait);
         tokio::pin!(wait);
@@ -76,7 +86,12 @@ impl<S: Store> Rounds for RoundsService<S> {
     ) -> Result<Response<wire::UploadReceipt>, Status> {
         let member = caller(&request)?;
         let mut stream = request.into_inner();
-        let Coordinator { uploads, settings, stop, .. } = &*self.0;
+        let Coordinator {
+            uploads,
+            settings,
+            stop,
+            ..
+        } = &*self.0;
         let first = next(&mut stream, settings.upload_patience, stop).await?;
         let Some(Part::Statement(statement)) = first.and_then(|message| message.part) else {
             return Err(invalid("an upload begins with its statement"));
@@ -99,7 +114,9 @@ impl<S: Store> Rounds for RoundsService<S> {
                 Ok(()) => {}
                 Err(error @ UploadError::NotFinite { .. }) => {
                     let (name, statement, site) = upload.stated();
-                    uploads.refuse(name, statement, site, &error.to_string()).await;
+                    uploads
+                        .refuse(name, statement, site, &error.to_string())
+                        .await;
                     return Err(status(error));
                 }
                 Err(error) => return Err(status(error)),
@@ -117,7 +134,10 @@ impl<S: Store> Rounds for RoundsService<S> {
         let reason = message.reason().try_into().map_err(invalid)?;
         let round = round_of(message.round)?;
         let input = Input::Round(round, round::Input::Declined { site, reason });
-        let applied = self.0.driver.apply(round.study, Some(site.0), input, Change::default());
+        let applied = self
+            .0
+            .driver
+            .apply(round.study, Some(site.0), input, Change::default());
         applied.await.map_err(status)?;
         Ok(Response::new(wire::Empty {}))
     }

@@ -5,9 +5,7 @@ use std::{sync::Arc, time::Duration};
 use consilium_proto::{
     ErrorCode, ModelDigest, StudyId,
     convert::{Decision, Transfer},
-    wire::{
-        self, download_message, studies_server::Studies, submit_message::Part,
-    },
+    wire::{self, download_message, studies_server::Studies, submit_message::Part},
 };
 use futures::{StreamExt as _, stream};
 use serde_json::json;
@@ -67,12 +65,21 @@ impl<S: Store> Studies for StudiesService<S> {
     ) -> Result<Response<wire::StudySummary>, Status> {
         let member = caller(&request)?;
         let mut stream = request.into_inner();
-        let Coordinator { submissions, settings, stop, .. } = &*self.0;
+        let Coordinator {
+            submissions,
+            settings,
+            stop,
+            ..
+        } = &*self.0;
         let first = next(&mut stream, settings.upload_patience, stop).await?;
         let Some(Part::Submission(submission)) = first.and_then(|message| message.part) else {
             return Err(invalid("a submission begins with its plan"));
         };
-        let mut incoming = match submissions.begin(&member, submission).await.map_err(status)? {
+        let mut incoming = match submissions
+            .begin(&member, submission)
+            .await
+            .map_err(status)?
+        {
             Begun::Known(record) => return Ok(Response::new(record.summary())),
             Begun::Open(incoming) => incoming,
         };
@@ -83,9 +90,12 @@ impl<S: Store> Studies for StudiesService<S> {
             };
             let taken = match message {
                 Ok(None) => break,
-                Ok(Some(wire::SubmitMessage { part: Some(Part::Chunk(chunk)) })) => {
-                    incoming.take(chunk.index, &chunk.data).await.map_err(status)
-                }
+                Ok(Some(wire::SubmitMessage {
+                    part: Some(Part::Chunk(chunk)),
+                })) => incoming
+                    .take(chunk.index, &chunk.data)
+                    .await
+                    .map_err(status),
                 Ok(Some(_)) => Err(invalid("after its plan, a submission holds chunks only")),
                 Err(broken) => Err(broken),
             };
@@ -146,8 +156,13 @@ impl<S: Store> Studies for StudiesService<S> {
     ) -> Result<Response<wire::StudySummary>, Status> {
         let member = caller(&request)?;
         let study = study_of(request.get_ref())?;
-        let input = Input::Stop { by: format!("{} {}", member.role, member.name) };
-        let applied = self.0.driver.apply(study, Some(member.id), input, Change::default());
+        let input = Input::Stop {
+            by: format!("{} {}", member.role, member.name),
+        };
+        let applied = self
+            .0
+            .driver
+            .apply(study, Some(member.id), input, Change::default());
         Ok(Response::new(applied.await.map_err(status)?.summary()))
     }
 
@@ -157,9 +172,14 @@ impl<S: Store> Studies for StudiesService<S> {
     ) -> Result<Response<wire::StudySummary>, Status> {
         let member = caller(&request)?;
         let study = study_of(request.get_ref())?;
-        let input = Input::Resume { active: self.0.members.active_sites() };
+        let input = Input::Resume {
+            active: self.0.members.active_sites(),
+        };
         let entry = Entry::by(member.id, "study resumed", json!({ "study": study }));
-        let change = Change { entries: vec![entry], ..Change::default() };
+        let change = Change {
+            entries: vec![entry],
+            ..Change::default()
+        };
         let applied = self.0.driver.apply(study, Some(member.id), input, change);
         Ok(Response::new(applied.await.map_err(status)?.summary()))
     }
@@ -169,7 +189,9 @@ impl<S: Store> Studies for StudiesService<S> {
         request: Request<wire::Decision>,
     ) -> Result<Response<wire::StudySummary>, Status> {
         let member = caller(&request)?;
-        let site = member.site().ok_or_else(|| invalid("only sites answer plans"))?;
+        let site = member
+            .site()
+            .ok_or_else(|| invalid("only sites answer plans"))?;
         let decision = Decision::try_from(request.into_inner()).map_err(invalid)?;
         let record = self.record(decision.study).await?;
         if record.plan_digest() != decision.plan_digest {
@@ -189,7 +211,9 @@ impl<S: Store> Studies for StudiesService<S> {
             active: self.0.members.active_sites(),
         };
         let applied =
-            self.0.driver.apply(decision.study, Some(member.id), input, Change::default());
+            self.0
+                .driver
+                .apply(decision.study, Some(member.id), input, Change::default());
         Ok(Response::new(applied.await.map_err(status)?.summary()))
     }
 
@@ -199,16 +223,21 @@ impl<S: Store> Studies for StudiesService<S> {
     ) -> Result<Response<Self::DownloadStream>, Status> {
         let message = request.into_inner();
         let study = message.study.as_slice().try_into().map_err(invalid)?;
-        let digest: ModelDigest = message.model_digest.as_slice().try_into().map_err(invalid)?;
+        let digest: ModelDigest = message
+            .model_digest
+            .as_slice()
+            .try_into()
+            .map_err(invalid)?;
         let record = self.record(study).await?;
         let versions = self.0.store.versions(study).await.map_err(status)?;
-        let version = versions.iter().find(|version| version.model_digest == digest.as_bytes());
+        let version = versions
+            .iter()
+            .find(|version| version.model_digest == digest.as_bytes());
         let number = version
             .map(|version| version.number)
             .ok_or_else(|| missing(&format!("study {study} has no version {digest}")))?;
         let bytes = 4 * record.layout.parameters() as u64;
-        let chunks =
-            consilium_proto::ChunkPlan::new(bytes, record.chunk_bytes).map_err(invalid)?;
+        let chunks = consilium_proto::ChunkPlan::new(bytes, record.chunk_bytes).map_err(invalid)?;
         let transfer = download_message::Part::Transfer(Transfer { chunks, digest }.into());
         let (blobs, name) = (self.0.blobs.clone(), BlobName::version(study, number));
         let indices = stream::iter(message.from_chunk..chunks.count());
@@ -221,9 +250,8 @@ impl<S: Store> Studies for StudiesService<S> {
             }
         });
         let parts = stream::once(async { Ok(transfer) }).chain(data);
-        let messages = parts.map(|part| {
-            part.map(|part| wire::DownloadMessage { part: Some(part) })
-        });
+        let messages =
+            parts.map(|part| part.map(|part| wire::DownloadMessage { part: Some(part) }));
         Ok(Response::new(messages.boxed()))
     }
 
@@ -281,7 +309,10 @@ impl<S: Store> Watching<S> {
             let store = &self.coordinator.store;
             // Before the events: a study that finishes in between is looked at once more.
             let record = store.study(self.study).await.map_err(status)?;
-            let page = store.events(self.study, self.from, PAGE).await.map_err(status)?;
+            let page = store
+                .events(self.study, self.from, PAGE)
+                .await
+                .map_err(status)?;
             if let Some(last) = page.last() {
                 self.from = last.number + 1;
                 return Ok(Some(page));

@@ -7,9 +7,7 @@ use std::{
 
 use consilium_proto::{Digest, RoundId, Signed, SiteId, StudyId, wire};
 
-use super::{
-    Change, EffectId, Release, Store, StoreError, StudyRecord, StudyWrite, Update,
-};
+use super::{Change, EffectId, Release, Store, StoreError, StudyRecord, StudyWrite, Update};
 use crate::{
     audit_log,
     study::{Effect, Phase, Study},
@@ -74,12 +72,18 @@ impl Tables {
             return Err(StoreError::Conflict);
         }
         if let Some(update) = change.update
-            && self.updates.insert((update.round, update.site), update).is_some()
+            && self
+                .updates
+                .insert((update.round, update.site), update)
+                .is_some()
         {
             return Err(StoreError::Conflict);
         }
         if let Some((study, version)) = change.version
-            && self.versions.insert((study, version.number), version).is_some()
+            && self
+                .versions
+                .insert((study, version.number), version)
+                .is_some()
         {
             return Err(StoreError::Conflict);
         }
@@ -93,7 +97,10 @@ impl Tables {
             self.epochs.push(epoch);
         }
         if let Some((fingerprint, signed)) = change.application
-            && !self.applications.iter().any(|(known, _)| *known == fingerprint)
+            && !self
+                .applications
+                .iter()
+                .any(|(known, _)| *known == fingerprint)
         {
             self.applications.push((fingerprint, signed));
         }
@@ -123,7 +130,11 @@ impl Tables {
 
 fn page<T: Clone>(rows: &[T], from: u64, limit: u32) -> Vec<T> {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
-    rows.iter().skip(from).take(limit as usize).cloned().collect()
+    rows.iter()
+        .skip(from)
+        .take(limit as usize)
+        .cloned()
+        .collect()
 }
 
 impl Store for MemoryStore {
@@ -160,7 +171,10 @@ impl Store for MemoryStore {
     async fn updates(&self, round: RoundId) -> Result<Vec<Update>, StoreError> {
         let tables = self.tables();
         let updates = tables.updates.values();
-        Ok(updates.filter(|update| update.round == round).cloned().collect())
+        Ok(updates
+            .filter(|update| update.round == round)
+            .cloned()
+            .collect())
     }
 
     async fn update(&self, round: RoundId, site: SiteId) -> Result<Option<Update>, StoreError> {
@@ -195,7 +209,9 @@ impl Store for MemoryStore {
     async fn effects(&self) -> Result<Vec<(EffectId, StudyId, Effect)>, StoreError> {
         let tables = self.tables();
         let effects = tables.effects.iter();
-        Ok(effects.map(|(id, (study, effect))| (*id, *study, effect.clone())).collect())
+        Ok(effects
+            .map(|(id, (study, effect))| (*id, *study, effect.clone()))
+            .collect())
     }
 
     async fn roster_epoch(&self) -> Result<Option<u64>, StoreError> {
@@ -208,6 +224,10 @@ impl Store for MemoryStore {
 
     async fn applications(&self) -> Result<Vec<Signed>, StoreError> {
         let tables = self.tables();
-        Ok(tables.applications.iter().map(|(_, signed)| signed.clone()).collect())
+        Ok(tables
+            .applications
+            .iter()
+            .map(|(_, signed)| signed.clone())
+            .collect())
     }
 }

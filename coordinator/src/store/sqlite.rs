@@ -3,6 +3,8 @@
 //! A commit takes the write lock at its begin, so two processes (a serving coordinator and an
 //! import of a roster) take turns and none fails half-way.
 
+mod writer;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -11,19 +13,21 @@ use std::{
 use consilium_proto::{Layout, MemberId, Plan, RoundId, Signed, SiteId, StudyId, wire};
 use prost::Message;
 use sqlx::{
-    Row, Sqlite, SqlitePool, Transaction,
+    Row, Sqlite, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
 };
 
-use super::{Change, EffectId, Release, Store, StoreError, StudyRecord, StudyWrite, Update};
+use self::writer::Writer;
+use super::{Change, EffectId, Release, Store, StoreError, StudyRecord, Update};
 use crate::{
-    audit_log,
     clock::Timestamp,
     study::{Effect, Phase, Study},
 };
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 /// How long a writer waits for another process before it gives up.
@@ -68,7 +72,10 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(refused)?;
-        MIGRATIONS.run(&pool).await.map_err(|error| explain_migration(path, error))?;
+        MIGRATIONS
+            .run(&pool)
+            .await
+            .map_err(|error| explain_migration(path, error))?;
         let path = path.to_owned();
         Ok(Self { pool, path })
     }
@@ -82,11 +89,11 @@ impl SqliteStore {
         explain(&self.path, error)
     }
 
-    async fn rows(
-        &self,
-        query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        query.fetch_all(&self.pool).await.map_err(|error| self.failed(error))
+    async fn rows(&self, query: Query<'_>) -> Result<Vec<SqliteRow>, StoreError> {
+        query
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))
     }
 }
 
@@ -102,7 +109,10 @@ fn explain(path: &Path, error: sqlx::Error) -> StoreError {
         Some(5 | 6) => StoreError::Locked { path },
         Some(13) => StoreError::Full { path },
         Some(19) => StoreError::Conflict,
-        Some(11 | 14 | 26) => StoreError::Unusable { path, reason: error.to_string() },
+        Some(11 | 14 | 26) => StoreError::Unusable {
+            path,
+            reason: error.to_string(),
+        },
         _ => StoreError::Database(error),
     }
 }
@@ -118,7 +128,10 @@ fn explain_migration(path: &Path, error: MigrateError) -> StoreError {
         }
         other => {
             let path = path.to_owned();
-            StoreError::Unusable { path, reason: other.to_string() }
+            StoreError::Unusable {
+                path,
+                reason: other.to_string(),
+            }
         }
     }
 }
@@ -177,172 +190,14 @@ fn update(row: &SqliteRow, round: RoundId) -> Result<Update, StoreError> {
     })
 }
 
-/// Writes the parts of a change, inside its transaction.
-struct Writer<'a> {
-    transaction: Transaction<'a, Sqlite>,
-    path: &'a Path,
-}
-
-type Arguments<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
-
-impl Writer<'_> {
-    async fn run(&mut self, query: Arguments<'_>) -> Result<u64, StoreError> {
-        let done = query.execute(&mut *self.transaction).await;
-        done.map(|done| done.rows_affected()).map_err(|error| explain(self.path, error))
-    }
-
-    async fn last<M: Message + Default>(
-        &mut self,
-        query: Arguments<'_>,
-        what: &'static str,
-    ) -> Result<Option<M>, StoreError> {
-        let row = query.fetch_optional(&mut *self.transaction).await;
-        let row = row.map_err(|error| explain(self.path, error))?;
-        row.map(|row| message(&row, what)).transpose()
-    }
-
-    async fn study(&mut self, write: StudyWrite) -> Result<(), StoreError> {
-        match write {
-            StudyWrite::New(record) => {
-                let query = sqlx::query(
-                    "INSERT INTO studies (id, plan, layout, submitted_by, submitted_at, \
-                     chunk_bytes, state, under_way, revision) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
-                )
-                .bind(id(record.study.id()))
-                .bind(record.canonical_plan)
-                .bind(json(&record.layout, "layout")?)
-                .bind(record.submitted_by.0)
-                .bind(record.submitted_at.0 as i64)
-                .bind(record.chunk_bytes)
-                .bind(json(&record.study, "study")?)
-                .bind(record.revision as i64);
-                self.run(query).await.map(drop)
-            }
-            StudyWrite::Moved { study, revision } => {
-                let query = sqlx::query(
-                    "UPDATE studies SET state = ?, under_way = ?, revision = revision + 1 \
-                     WHERE id = ? AND revision = ?",
-                )
-                .bind(json(&study, "study")?)
-                .bind(is_under_way(&study))
-                .bind(id(study.id()))
-                .bind(revision as i64);
-                match self.run(query).await? {
-                    1 => Ok(()),
-                    _ => Err(StoreError::Conflict),
-                }
-            }
-        }
-    }
-
-    async fn results(&mut self, change: &Change) -> Result<(), StoreError> {
-        if let Some((round, spec)) = &change.spec {
-            let query = sqlx::query("INSERT INTO rounds VALUES (?, ?, ?, ?)")
-                .bind(id(round.study))
-                .bind(round.round)
-                .bind(round.attempt)
-                .bind(spec.to_bytes());
-            self.run(query).await?;
-        }
-        if let Some(update) = &change.update {
-            let query = sqlx::query("INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?)")
-                .bind(id(update.round.study))
-                .bind(update.round.round)
-                .bind(update.round.attempt)
-                .bind(update.site.0.0)
-                .bind(update.digest.as_bytes().to_vec())
-                .bind(update.statement.to_bytes());
-            self.run(query).await?;
-        }
-        if let Some((study, version)) = &change.version {
-            let query = sqlx::query("INSERT INTO versions VALUES (?, ?, ?)")
-                .bind(id(*study))
-                .bind(version.number)
-                .bind(version.encode_to_vec());
-            self.run(query).await?;
-        }
-        if let Some((study, release)) = &change.release {
-            let query = sqlx::query("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)")
-                .bind(id(*study))
-                .bind(release.model.as_bytes().to_vec())
-                .bind(release.card.to_bytes());
-            self.run(query).await?;
-        }
-        Ok(())
-    }
-
-    async fn members(&mut self, change: &Change) -> Result<(), StoreError> {
-        if let Some((number, epoch)) = &change.epoch {
-            let query = sqlx::query(
-                "INSERT INTO roster_epochs SELECT ?1, ?2 \
-                 WHERE ?1 = (SELECT coalesce(max(epoch) + 1, 0) FROM roster_epochs)",
-            )
-            .bind(*number as i64)
-            .bind(epoch.to_bytes());
-            if self.run(query).await? != 1 {
-                return Err(StoreError::Conflict);
-            }
-        }
-        if let Some((fingerprint, signed)) = &change.application {
-            let query = sqlx::query(
-                "INSERT OR IGNORE INTO applications (fingerprint, signed) VALUES (?, ?)",
-            )
-            .bind(fingerprint.as_bytes().to_vec())
-            .bind(signed.to_bytes());
-            self.run(query).await?;
-        }
-        Ok(())
-    }
-
-    async fn effects(&mut self, change: &Change) -> Result<(), StoreError> {
-        if let Some(performed) = change.performed {
-            let query = sqlx::query("DELETE FROM effects WHERE id = ?").bind(performed.0);
-            self.run(query).await?;
-        }
-        for (study, effect) in &change.effects {
-            let query = sqlx::query("INSERT INTO effects (study, effect) VALUES (?, ?)")
-                .bind(id(*study))
-                .bind(json(effect, "effect")?);
-            self.run(query).await?;
-        }
-        Ok(())
-    }
-
-    async fn records(&mut self, change: Change) -> Result<(), StoreError> {
-        for (study, event) in change.events {
-            let last =
-                sqlx::query("SELECT body FROM events WHERE study = ? ORDER BY number DESC LIMIT 1")
-                    .bind(id(study));
-            let last: Option<wire::StudyEvent> = self.last(last, "event").await?;
-            let event = wire::StudyEvent {
-                number: last.map_or(0, |last| last.number + 1),
-                at: change.at.0,
-                event: Some(event),
-            };
-            let query = sqlx::query("INSERT INTO events VALUES (?, ?, ?)")
-                .bind(id(study))
-                .bind(event.number as i64)
-                .bind(event.encode_to_vec());
-            self.run(query).await?;
-        }
-        for entry in &change.entries {
-            let last = sqlx::query("SELECT body FROM audit_log ORDER BY sequence DESC LIMIT 1");
-            let last: Option<wire::LogEntry> = self.last(last, "audit entry").await?;
-            let entry = audit_log::link(last.as_ref(), change.at, entry);
-            let query = sqlx::query("INSERT INTO audit_log VALUES (?, ?)")
-                .bind(entry.sequence as i64)
-                .bind(entry.encode_to_vec());
-            self.run(query).await?;
-        }
-        Ok(())
-    }
-}
-
 impl Store for SqliteStore {
     async fn commit(&self, mut change: Change) -> Result<(), StoreError> {
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let transaction = begun.map_err(|error| self.failed(error))?;
-        let mut writer = Writer { transaction, path: &self.path };
+        let mut writer = Writer {
+            transaction,
+            path: &self.path,
+        };
         if let Some(write) = change.study.take() {
             writer.study(write).await?;
         }
@@ -350,7 +205,11 @@ impl Store for SqliteStore {
         writer.members(&change).await?;
         writer.effects(&change).await?;
         writer.records(change).await?;
-        writer.transaction.commit().await.map_err(|error| self.failed(error))
+        writer
+            .transaction
+            .commit()
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn study(&self, study: StudyId) -> Result<Option<StudyRecord>, StoreError> {
@@ -389,7 +248,11 @@ impl Store for SqliteStore {
         .bind(id(round.study))
         .bind(round.round)
         .bind(round.attempt);
-        self.rows(query).await?.iter().map(|row| update(row, round)).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| update(row, round))
+            .collect()
     }
 
     async fn update(&self, round: RoundId, site: SiteId) -> Result<Option<Update>, StoreError> {
@@ -407,7 +270,11 @@ impl Store for SqliteStore {
     async fn versions(&self, study: StudyId) -> Result<Vec<wire::Version>, StoreError> {
         let query = sqlx::query("SELECT body FROM versions WHERE study = ? ORDER BY number")
             .bind(id(study));
-        self.rows(query).await?.iter().map(|row| message(row, "version")).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| message(row, "version"))
+            .collect()
     }
 
     async fn release(&self, study: StudyId) -> Result<Option<Release>, StoreError> {
@@ -415,7 +282,10 @@ impl Store for SqliteStore {
         let read = |row: &SqliteRow| {
             let model: &[u8] = row.try_get("model").map_err(corrupt("release"))?;
             let model = model.try_into().map_err(corrupt("release"))?;
-            Ok(Release { model, card: signed(row, "card")? })
+            Ok(Release {
+                model,
+                card: signed(row, "card")?,
+            })
         };
         self.rows(query).await?.first().map(read).transpose()
     }
@@ -432,7 +302,11 @@ impl Store for SqliteStore {
         .bind(id(study))
         .bind(i64::try_from(from).unwrap_or(i64::MAX))
         .bind(limit);
-        self.rows(query).await?.iter().map(|row| message(row, "event")).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| message(row, "event"))
+            .collect()
     }
 
     async fn log(&self, from: u64, limit: u32) -> Result<Vec<wire::LogEntry>, StoreError> {
@@ -440,7 +314,11 @@ impl Store for SqliteStore {
             sqlx::query("SELECT body FROM audit_log WHERE sequence >= ? ORDER BY sequence LIMIT ?")
                 .bind(i64::try_from(from).unwrap_or(i64::MAX))
                 .bind(limit);
-        self.rows(query).await?.iter().map(|row| message(row, "audit entry")).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| message(row, "audit entry"))
+            .collect()
     }
 
     async fn effects(&self) -> Result<Vec<(EffectId, StudyId, Effect)>, StoreError> {
@@ -459,119 +337,35 @@ impl Store for SqliteStore {
     }
 
     async fn roster_epoch(&self) -> Result<Option<u64>, StoreError> {
-        let rows = self.rows(sqlx::query("SELECT max(epoch) FROM roster_epochs")).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let rows = self
+            .rows(sqlx::query("SELECT max(epoch) FROM roster_epochs"))
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
         let epoch: Option<i64> = row.try_get(0).map_err(corrupt("roster"))?;
         Ok(epoch.map(|epoch| epoch as u64))
     }
 
     async fn roster(&self, from: u64) -> Result<Vec<Signed>, StoreError> {
-        let query =
-            sqlx::query("SELECT signed FROM roster_epochs WHERE epoch >= ? ORDER BY epoch")
-                .bind(i64::try_from(from).unwrap_or(i64::MAX));
-        self.rows(query).await?.iter().map(|row| signed(row, "signed")).collect()
+        let query = sqlx::query("SELECT signed FROM roster_epochs WHERE epoch >= ? ORDER BY epoch")
+            .bind(i64::try_from(from).unwrap_or(i64::MAX));
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| signed(row, "signed"))
+            .collect()
     }
 
     async fn applications(&self) -> Result<Vec<Signed>, StoreError> {
         let query = sqlx::query("SELECT signed FROM applications ORDER BY number");
-        self.rows(query).await?.iter().map(|row| signed(row, "signed")).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| signed(row, "signed"))
+            .collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use consilium_proto::signed::Purpose;
-
-    use super::{
-        super::tests::PATIENCE,
-        *,
-    };
-    use crate::fixture::signer;
-
-    async fn opened(path: &Path) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open_with(path, PATIENCE, None).await
-    }
-
-    #[tokio::test]
-    async fn what_is_written_is_there_after_opening_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("db");
-        let store = opened(&path).await.expect("a new database");
-        let epoch = signer().sign(Purpose::Roster, vec![1]);
-        let change = Change { epoch: Some((0, epoch.clone())), ..Change::default() };
-        store.commit(change).await.expect("an epoch");
-        store.close().await;
-        let store = opened(&path).await.expect("our own database");
-        assert_eq!(store.roster(0).await.expect("a store"), [epoch]);
-    }
-
-    #[tokio::test]
-    async fn a_database_of_a_newer_program_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("db");
-        let store = opened(&path).await.expect("a new database");
-        let newer = sqlx::query(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
-             execution_time) VALUES (9999, 'from the future', TRUE, x'00', 0)",
-        );
-        newer.execute(&store.pool).await.expect("a row");
-        store.close().await;
-        let error = opened(&path).await.expect_err("a newer database");
-        assert!(matches!(error, StoreError::Newer { migration: 9999, .. }), "{error}");
-        assert!(error.to_string().contains("newer version"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_locked_database_says_who_may_hold_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("db");
-        let store = opened(&path).await.expect("a new database");
-        let other = opened(&path).await.expect("a second connection");
-        let held = other.pool.begin_with("BEGIN EXCLUSIVE").await.expect("the lock");
-        let error = store.commit(Change::default()).await.expect_err("a locked database");
-        assert!(matches!(error, StoreError::Locked { .. }), "{error}");
-        assert!(error.to_string().contains("another coordinator"), "{error}");
-        drop(held);
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_refuses_the_change_and_keeps_what_was_there() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("db");
-        let store = SqliteStore::open_with(&path, PATIENCE, Some(60)).await.expect("small");
-        let mut written = 0;
-        let error = loop {
-            let epoch = signer().sign(Purpose::Roster, vec![0; 20_000]);
-            let change = Change { epoch: Some((written, epoch)), ..Change::default() };
-            match store.commit(change).await {
-                Ok(()) => written += 1,
-                Err(error) => break error,
-            }
-            assert!(written < 100, "60 pages of 4 KiB cannot hold all this");
-        };
-        assert!(matches!(error, StoreError::Full { .. }), "{error}");
-        assert_eq!(store.roster(0).await.expect("a store").len() as u64, written);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_no_database_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("db");
-        std::fs::write(&path, vec![b'x'; 8192]).expect("a file");
-        let error = opened(&path).await.expect_err("no database");
-        assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn migrations_can_be_undone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = opened(&folder.path().join("db")).await.expect("a new database");
-        MIGRATIONS.undo(&store.pool, 0).await.expect("all migrations have a way back");
-        let tables = sqlx::query(
-            "SELECT name FROM sqlite_master WHERE type = 'table' \
-             AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_sqlx_%'",
-        );
-        assert!(tables.fetch_all(&store.pool).await.expect("a store").is_empty());
-        MIGRATIONS.run(&store.pool).await.expect("and forth again");
-    }
-}
+mod tests;

@@ -31,20 +31,34 @@ fn moved(record: &StudyRecord) -> StudyWrite {
     let mut study = record.study.clone();
     let input = Input::Decided {
         site: site(1),
-        verdict: Verdict { approved: true, reason: String::new() },
+        verdict: Verdict {
+            approved: true,
+            reason: String::new(),
+        },
         active: Default::default(),
     };
     study.handle(input, NOW).expect("a site may answer");
-    StudyWrite::Moved { study: Box::new(study), revision: record.revision }
+    StudyWrite::Moved {
+        study: Box::new(study),
+        revision: record.revision,
+    }
 }
 
 fn update(id: u16) -> Update {
     let digest = ModelDigest(Digest::plain(&[id as u8]));
-    Update { round: round_id(1, 1), site: site(id), digest, statement: signed(id as u8) }
+    Update {
+        round: round_id(1, 1),
+        site: site(id),
+        digest,
+        statement: signed(id as u8),
+    }
 }
 
 fn event() -> study_event::Event {
-    study_event::Event::RoundFailed(wire::RoundFailed { round: None, reason: "x".into() })
+    study_event::Event::RoundFailed(wire::RoundFailed {
+        round: None,
+        reason: "x".into(),
+    })
 }
 
 async fn a_study_reads_back_and_its_id_is_taken(store: impl Store) {
@@ -60,7 +74,11 @@ async fn a_study_reads_back_and_its_id_is_taken(store: impl Store) {
 
 async fn a_change_from_an_old_revision_is_a_conflict_and_writes_nothing(store: impl Store) {
     store.commit(new_study()).await.expect("a new study");
-    let read = store.study(study_id(7)).await.expect("a store").expect("the study");
+    let read = store
+        .study(study_id(7))
+        .await
+        .expect("a store")
+        .expect("the study");
     let change = || Change {
         study: Some(moved(&read)),
         events: vec![(study_id(7), event())],
@@ -71,9 +89,20 @@ async fn a_change_from_an_old_revision_is_a_conflict_and_writes_nothing(store: i
     store.commit(change()).await.expect("the first");
     let second = store.commit(change()).await;
     assert!(matches!(second, Err(StoreError::Conflict)), "{second:?}");
-    let now = store.study(study_id(7)).await.expect("a store").expect("the study");
+    let now = store
+        .study(study_id(7))
+        .await
+        .expect("a store")
+        .expect("the study");
     assert_eq!((now.revision, now.study.verdicts().len()), (1, 1));
-    assert_eq!(store.events(study_id(7), 0, 9).await.expect("a store").len(), 1);
+    assert_eq!(
+        store
+            .events(study_id(7), 0, 9)
+            .await
+            .expect("a store")
+            .len(),
+        1
+    );
     assert_eq!(store.log(1, 9).await.expect("a store").len(), 1);
     assert_eq!(store.effects().await.expect("a store").len(), 1);
 }
@@ -81,12 +110,21 @@ async fn a_change_from_an_old_revision_is_a_conflict_and_writes_nothing(store: i
 async fn an_update_has_one_row_however_often_it_comes(store: impl Store) {
     store.commit(new_study()).await.expect("a new study");
     let spec = signed(0);
-    let opened = Change { spec: Some((round_id(1, 1), spec.clone())), ..Change::default() };
+    let opened = Change {
+        spec: Some((round_id(1, 1), spec.clone())),
+        ..Change::default()
+    };
     store.commit(opened).await.expect("an attempt");
-    assert_eq!(store.spec(round_id(1, 1)).await.expect("a store"), Some(spec));
+    assert_eq!(
+        store.spec(round_id(1, 1)).await.expect("a store"),
+        Some(spec)
+    );
     assert_eq!(store.spec(round_id(1, 2)).await.expect("a store"), None);
     for id in [3, 1] {
-        let change = Change { update: Some(update(id)), ..Change::default() };
+        let change = Change {
+            update: Some(update(id)),
+            ..Change::default()
+        };
         store.commit(change).await.expect("the first");
     }
     let change = Change {
@@ -97,26 +135,66 @@ async fn an_update_has_one_row_however_often_it_comes(store: impl Store) {
     let again = store.commit(change).await;
     assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
     let updates = store.updates(round_id(1, 1)).await.expect("a store");
-    assert_eq!(updates.iter().map(|update| update.site).collect::<Vec<_>>(), [site(1), site(3)]);
-    assert!(store.update(round_id(1, 1), site(3)).await.expect("a store").is_some());
-    assert!(store.update(round_id(1, 1), site(2)).await.expect("a store").is_none());
-    assert!(store.log(1, 9).await.expect("a store").is_empty(), "nothing of a refused change");
+    assert_eq!(
+        updates.iter().map(|update| update.site).collect::<Vec<_>>(),
+        [site(1), site(3)]
+    );
+    assert!(
+        store
+            .update(round_id(1, 1), site(3))
+            .await
+            .expect("a store")
+            .is_some()
+    );
+    assert!(
+        store
+            .update(round_id(1, 1), site(2))
+            .await
+            .expect("a store")
+            .is_none()
+    );
+    assert!(
+        store.log(1, 9).await.expect("a store").is_empty(),
+        "nothing of a refused change"
+    );
 }
 
 async fn versions_come_in_order_and_the_first_release_stays(store: impl Store) {
     store.commit(new_study()).await.expect("a new study");
     let study = study_id(7);
-    let version = |number| wire::Version { number, model_digest: vec![1; 32], ..Default::default() };
+    let version = |number| wire::Version {
+        number,
+        model_digest: vec![1; 32],
+        ..Default::default()
+    };
     for number in [0, 1] {
-        let change = Change { version: Some((study, version(number))), ..Change::default() };
+        let change = Change {
+            version: Some((study, version(number))),
+            ..Change::default()
+        };
         store.commit(change).await.expect("a new version");
     }
-    assert_eq!(store.versions(study).await.expect("a store"), [version(0), version(1)]);
+    assert_eq!(
+        store.versions(study).await.expect("a store"),
+        [version(0), version(1)]
+    );
     assert_eq!(store.release(study).await.expect("a store"), None);
     let model = ModelDigest(Digest::plain(b"m"));
-    let first = Release { model, card: signed(1) };
-    for release in [first.clone(), Release { model, card: signed(2) }] {
-        let change = Change { release: Some((study, release)), ..Change::default() };
+    let first = Release {
+        model,
+        card: signed(1),
+    };
+    for release in [
+        first.clone(),
+        Release {
+            model,
+            card: signed(2),
+        },
+    ] {
+        let change = Change {
+            release: Some((study, release)),
+            ..Change::default()
+        };
         store.commit(change).await.expect("a release");
     }
     assert_eq!(store.release(study).await.expect("a store"), Some(first));
@@ -125,14 +203,29 @@ async fn versions_come_in_order_and_the_first_release_stays(store: impl Store) {
 async fn effects_stay_until_they_are_performed(store: impl Store) {
     store.commit(new_study()).await.expect("a new study");
     let study = study_id(7);
-    let effects = vec![(study, Effect::Draw(round_id(1, 1))), (study, Effect::Release)];
-    store.commit(Change { effects, ..Change::default() }).await.expect("effects");
+    let effects = vec![
+        (study, Effect::Draw(round_id(1, 1))),
+        (study, Effect::Release),
+    ];
+    store
+        .commit(Change {
+            effects,
+            ..Change::default()
+        })
+        .await
+        .expect("effects");
     let pending = store.effects().await.expect("a store");
     assert_eq!(pending.len(), 2);
     assert_eq!(pending[0].2, Effect::Draw(round_id(1, 1)));
     for _ in 0..2 {
-        let change = Change { performed: Some(pending[0].0), ..Change::default() };
-        store.commit(change).await.expect("performing twice changes nothing");
+        let change = Change {
+            performed: Some(pending[0].0),
+            ..Change::default()
+        };
+        store
+            .commit(change)
+            .await
+            .expect("performing twice changes nothing");
     }
     assert_eq!(store.effects().await.expect("a store"), pending[1..]);
 }
@@ -152,8 +245,17 @@ async fn events_and_entries_are_numbered_without_gaps(store: impl Store) {
         store.commit(change).await.expect("a change");
     }
     let events = store.events(study_id(7), 2, 2).await.expect("a store");
-    assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [2, 3]);
-    assert!(store.events(study_id(7), u64::MAX, 2).await.expect("a store").is_empty());
+    assert_eq!(
+        events.iter().map(|event| event.number).collect::<Vec<_>>(),
+        [2, 3]
+    );
+    assert!(
+        store
+            .events(study_id(7), u64::MAX, 2)
+            .await
+            .expect("a store")
+            .is_empty()
+    );
     let log = store.log(1, 100).await.expect("a store");
     assert_eq!(log.len(), 10);
     audit_log::verify(None, log).expect("our own chain");
@@ -164,11 +266,17 @@ async fn roster_epochs_follow_each_other_and_applications_are_kept_once(store: i
     assert_eq!(store.roster_epoch().await.expect("a store"), None);
     let epochs: Vec<_> = (0..2).map(signed).collect();
     for (number, epoch) in (0..).zip(&epochs) {
-        let change = Change { epoch: Some((number, epoch.clone())), ..Change::default() };
+        let change = Change {
+            epoch: Some((number, epoch.clone())),
+            ..Change::default()
+        };
         store.commit(change).await.expect("the next epoch");
     }
     for number in [0, 1, 3] {
-        let change = Change { epoch: Some((number, signed(9))), ..Change::default() };
+        let change = Change {
+            epoch: Some((number, signed(9))),
+            ..Change::default()
+        };
         let refused = store.commit(change).await;
         assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
     }
@@ -176,10 +284,16 @@ async fn roster_epochs_follow_each_other_and_applications_are_kept_once(store: i
     assert_eq!(store.roster(1).await.expect("a store"), epochs[1..]);
     let application = (Digest::plain(b"a"), signed(1));
     for _ in 0..2 {
-        let change = Change { application: Some(application.clone()), ..Change::default() };
+        let change = Change {
+            application: Some(application.clone()),
+            ..Change::default()
+        };
         store.commit(change).await.expect("a request to join");
     }
-    assert_eq!(store.applications().await.expect("a store"), [application.1]);
+    assert_eq!(
+        store.applications().await.expect("a store"),
+        [application.1]
+    );
 }
 
 macro_rules! on_every_store {
@@ -229,7 +343,10 @@ pub(crate) struct Mortal<S> {
 
 impl<S: Store> Mortal<S> {
     pub(crate) fn new(inner: Arc<S>, death: Option<Death>) -> Self {
-        Self { inner, life: Mutex::new((0, death, false)) }
+        Self {
+            inner,
+            life: Mutex::new((0, death, false)),
+        }
     }
 
     /// Commits that were asked for.

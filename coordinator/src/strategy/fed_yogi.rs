@@ -15,7 +15,11 @@ impl Strategy for FedYogi {
         let beta2 = self.0.beta2;
         adapt(&self.0, mean, model, state, |v, square| {
             // The sign of 0 is 0 in the paper; `signum` of 0 is 1.
-            let sign = if v == square { 0.0 } else { (v - square).signum() };
+            let sign = if v == square {
+                0.0
+            } else {
+                (v - square).signum()
+            };
             v - (1.0 - beta2) * square * sign
         });
     }

@@ -5,7 +5,12 @@ use consilium_proto::plan::{Adaptive, Strategy as Plan};
 
 use super::of;
 
-const SETTINGS: Adaptive = Adaptive { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 0.01 };
+const SETTINGS: Adaptive = Adaptive {
+    learning_rate: 0.1,
+    beta1: 0.9,
+    beta2: 0.99,
+    tau: 0.01,
+};
 
 const ADAGRAD: [f64; 2] = [1.009_801_999_800, 1.013_316_280_952];
 const ADAM: [f64; 2] = [1.081_993_574_202, 1.112_045_737_028];
@@ -14,7 +19,11 @@ const YOGI: [f64; 2] = [1.081_980_390_272, 1.111_925_403_685];
 /// The model after each of two rounds with the means 0.5 and −0.25, from 1.
 fn two_rounds(plan: &Plan) -> [f64; 2] {
     let strategy = of(plan);
-    let mut state: Vec<_> = strategy.initial_state().into_iter().map(|start| vec![start]).collect();
+    let mut state: Vec<_> = strategy
+        .initial_state()
+        .into_iter()
+        .map(|start| vec![start])
+        .collect();
     let mut model = [1.0];
     [0.5, -0.25].map(|mean| {
         strategy.apply(&[mean], &mut model, &mut state);
@@ -24,26 +33,44 @@ fn two_rounds(plan: &Plan) -> [f64; 2] {
 
 fn assert_near(found: [f64; 2], expected: [f64; 2]) {
     for (found, expected) in found.into_iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-12, "found {found}, expected {expected}");
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "found {found}, expected {expected}"
+        );
     }
 }
 
 #[test]
 fn fed_avg_adds_the_mean() {
-    assert_near(two_rounds(&Plan::FedAvg { learning_rate: 1.0 }), [1.5, 1.25]);
-    assert_near(two_rounds(&Plan::FedAvg { learning_rate: 0.5 }), [1.25, 1.125]);
+    assert_near(
+        two_rounds(&Plan::FedAvg { learning_rate: 1.0 }),
+        [1.5, 1.25],
+    );
+    assert_near(
+        two_rounds(&Plan::FedAvg { learning_rate: 0.5 }),
+        [1.25, 1.125],
+    );
 }
 
 #[test]
 fn fed_prox_does_on_the_coordinator_what_fed_avg_does() {
-    let prox = Plan::FedProx { learning_rate: 0.5, proximal: 3.0 };
-    assert_eq!(two_rounds(&prox), two_rounds(&Plan::FedAvg { learning_rate: 0.5 }));
+    let prox = Plan::FedProx {
+        learning_rate: 0.5,
+        proximal: 3.0,
+    };
+    assert_eq!(
+        two_rounds(&prox),
+        two_rounds(&Plan::FedAvg { learning_rate: 0.5 })
+    );
 }
 
 #[test]
 fn fed_avg_m_adds_a_decaying_sum() {
     // m: 0.5, then 0.9 · 0.5 − 0.25 = 0.2
-    let plan = Plan::FedAvgM { learning_rate: 1.0, momentum: 0.9 };
+    let plan = Plan::FedAvgM {
+        learning_rate: 1.0,
+        momentum: 0.9,
+    };
     assert_near(two_rounds(&plan), [1.5, 1.7]);
 }
 
@@ -69,7 +96,13 @@ fn fed_yogi_moves_the_second_moment_by_sign() {
 
 #[test]
 fn coordinates_do_not_mix() {
-    for plan in [Plan::FedAvgM { learning_rate: 1.0, momentum: 0.5 }, Plan::FedAdam(SETTINGS)] {
+    for plan in [
+        Plan::FedAvgM {
+            learning_rate: 1.0,
+            momentum: 0.5,
+        },
+        Plan::FedAdam(SETTINGS),
+    ] {
         let strategy = of(&plan);
         let start = strategy.initial_state();
         let whole = |means: &[f64]| {

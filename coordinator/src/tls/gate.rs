@@ -96,6 +96,9 @@ pub struct Gate<S> {
     members: Arc<Members<S>>,
     connections: Connections,
     limits: Limits,
+    /// Anybody can be an applicant: they get a quarter of all connections, so that members are
+    /// not kept out.
+    applicants: Arc<Semaphore>,
 }
 
 impl<S: Store> Gate<S> {
@@ -114,6 +117,7 @@ impl<S: Store> Gate<S> {
             members,
             connections,
             limits,
+            applicants: Arc::new(Semaphore::new(limits.connections.div_ceil(4))),
         }
     }
 
@@ -191,6 +195,10 @@ impl<S: Store> Gate<S> {
             key: key_digest(leaf).ok()?,
             is_certified: !super::is_self_issued(leaf),
         };
+        let applicant = match peer.is_certified {
+            true => None,
+            false => Some(self.applicants.clone().try_acquire_owned().ok()?),
+        };
         let (id, end) = self.connections.enter(peer.clone());
         Some(PeerStream {
             stream,
@@ -198,7 +206,7 @@ impl<S: Store> Gate<S> {
             id,
             connections: self.connections.clone(),
             ended: Box::pin(end.cancelled_owned()),
-            _permit: permit,
+            _permits: (permit, applicant),
         })
     }
 }
@@ -210,7 +218,7 @@ pub struct PeerStream {
     id: u64,
     connections: Connections,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
-    _permit: OwnedSemaphorePermit,
+    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
 impl Drop for PeerStream {

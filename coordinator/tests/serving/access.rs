@@ -9,7 +9,7 @@ use consilium_coordinator::{
 };
 use consilium_proto::{
     Digest, Role,
-    rpc::{ConnectError, DESCRIPTORS, TlsIdentity, explain},
+    rpc::{ConnectError, DESCRIPTORS, explain},
     wire,
 };
 use hyper_util::rt::TokioIo;
@@ -30,7 +30,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::harness::{Federation, Node};
+use crate::harness::Federation;
 
 /// Every call that the descriptors know, and those of health and reflection.
 fn calls() -> BTreeSet<String> {
@@ -60,7 +60,10 @@ async fn call(channel: Channel, path: &str) -> Option<Status> {
     let codec = ProstCodec::<wire::Empty, wire::Empty>::default();
     let request = Request::new(wire::Empty {});
     let answered = async {
-        let mut reply = grpc.server_streaming(request, path, codec).await?.into_inner();
+        let mut reply = grpc
+            .server_streaming(request, path, codec)
+            .await?
+            .into_inner();
         reply.message().await
     };
     // A call that waits for more (health, watch) was let through.
@@ -107,15 +110,16 @@ fn nobody_may_do_more_than_was_settled() {
     );
     assert_eq!(
         allowed(Some(Role::Auditor)),
-        format!(
-            "{enrolment} Studies/List Studies/Show Studies/Watch Studies/Release Audit/Log"
-        )
+        format!("{enrolment} Studies/List Studies/Show Studies/Watch Studies/Release Audit/Log")
     );
     assert_eq!(
         allowed(Some(Role::Operator)),
         format!("{enrolment} Studies/List Studies/Show Studies/Watch Studies/Stop Audit/Log")
     );
-    assert_eq!(allowed(Some(Role::Coordinator)), "Enrolment/Apply Enrolment/Collect");
+    assert_eq!(
+        allowed(Some(Role::Coordinator)),
+        "Enrolment/Apply Enrolment/Collect"
+    );
 }
 
 #[tokio::test]
@@ -124,7 +128,10 @@ async fn every_call_obeys_the_table_for_every_role_and_for_applicants() {
     let applicant = federation.stranger("applicant");
     let mut callers = vec![(None, applicant)];
     for role in Role::CALLERS {
-        callers.push((Some(role), federation.enrol(&format!("a {role}"), role).await));
+        callers.push((
+            Some(role),
+            federation.enrol(&format!("a {role}"), role).await,
+        ));
     }
     for (role, node) in &callers {
         let channel = federation.connect(node).await.expect("it serves");
@@ -157,9 +164,14 @@ async fn refusal(connected: Result<Channel, ConnectError>, path: &str) -> String
 
 fn assert_says(found: &str, expected: &str, path: &str) {
     // A peer that writes before it reads the alert may see the closed socket instead.
-    let is_closed = ["Connection reset", "Broken pipe", "connection error", "BrokenPipe"]
-        .iter()
-        .any(|closed| found.contains(closed));
+    let is_closed = [
+        "Connection reset",
+        "Broken pipe",
+        "connection error",
+        "BrokenPipe",
+    ]
+    .iter()
+    .any(|closed| found.contains(closed));
     assert!(found.contains(expected) || is_closed, "{path}: {found}");
 }
 
@@ -183,8 +195,17 @@ async fn nobody_calls_anything_with_a_certificate_of_another_authority() {
         let other = Authority::open(&key, certificate).expect("its own key");
         let request = node.tls.certificate_request().expect("a request");
         let day = Duration::from_secs(86_400);
-        let chain = other.issue(&request, &node.tls.key_digest(), "site", Usage::Member, now, day);
-        node.tls.renew(chain.expect("a certificate")).expect("for its own key");
+        let chain = other.issue(
+            &request,
+            &node.tls.key_digest(),
+            "site",
+            Usage::Member,
+            now,
+            day,
+        );
+        node.tls
+            .renew(chain.expect("a certificate"))
+            .expect("for its own key");
         for path in calls() {
             let found = refusal(federation.connect(&node).await, &path).await;
             assert_says(&found, "UnknownCA", &path);
@@ -219,20 +240,36 @@ async fn nobody_calls_anything_with_an_expired_certificate() {
 #[tokio::test]
 async fn a_revocation_ends_open_connections_and_holds_at_the_next_attempt() {
     let (mut federation, _, sites) = Federation::with_members(2).await;
-    let [revoked, stays] = &sites[..] else { panic!("two sites") };
+    let [revoked, stays] = &sites[..] else {
+        panic!("two sites")
+    };
     let mut open = federation.rounds(revoked).await;
     let mut other = federation.rounds(stays).await;
-    let waiting = tokio::spawn(async move {
-        open.next_work(wire::WorkRequest { wait_seconds: 60 }).await
-    });
+    let waiting =
+        tokio::spawn(async move { open.next_work(wire::WorkRequest { wait_seconds: 60 }).await });
     // The call is under way once the coordinator has answered a later one.
-    other.next_work(wire::WorkRequest { wait_seconds: 0 }).await.expect("a site");
+    other
+        .next_work(wire::WorkRequest { wait_seconds: 0 })
+        .await
+        .expect("a site");
     federation.revoke(revoked.id).await;
-    let found = refusal(federation.connect(revoked).await, "/consilium.v1.Studies/List").await;
+    let found = refusal(
+        federation.connect(revoked).await,
+        "/consilium.v1.Studies/List",
+    )
+    .await;
     assert_says(&found, "CertificateRevoked", "the next attempt");
     let ended = tokio::time::timeout(Duration::from_secs(20), waiting).await;
-    assert!(ended.expect("within two looks at the roster").expect("no panic").is_err());
-    other.next_work(wire::WorkRequest { wait_seconds: 0 }).await.expect("others go on");
+    assert!(
+        ended
+            .expect("within two looks at the roster")
+            .expect("no panic")
+            .is_err()
+    );
+    other
+        .next_work(wire::WorkRequest { wait_seconds: 0 })
+        .await
+        .expect("others go on");
 }
 
 /// A connection that shows no certificate.
@@ -319,7 +356,9 @@ async fn older_tls_is_refused() {
     message.extend(&hello);
     let mut record = vec![0x16, 0x03, 0x01, 0, message.len() as u8];
     record.extend(&message);
-    let mut stream = TcpStream::connect(federation.address.address()).await.expect("it serves");
+    let mut stream = TcpStream::connect(federation.address.address())
+        .await
+        .expect("it serves");
     stream.write_all(&record).await.expect("sent");
     let mut reply = vec![];
     stream.read_to_end(&mut reply).await.expect("an end");
@@ -330,13 +369,15 @@ async fn older_tls_is_refused() {
 #[tokio::test]
 async fn a_key_that_is_not_pinned_is_not_talked_to() {
     let federation = Federation::start().await;
-    let node: Node = federation.stranger("applicant");
+    let node = federation.stranger("applicant");
     let other = consilium_proto::rpc::Coordinator::new(
         federation.address.address(),
         Digest::plain(b"another key"),
     );
     let refused = other.expect("an address").connect(node.tls.clone()).await;
     let error = refused.expect_err("another key").to_string();
-    assert!(error.contains("another TLS key than the pinned one"), "{error}");
-    let _: Arc<TlsIdentity> = node.tls;
+    assert!(
+        error.contains("another TLS key than the pinned one"),
+        "{error}"
+    );
 }

@@ -36,6 +36,7 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) signer: Signer,
     pub(crate) tls: Arc<TlsIdentity>,
+    tls_key: Vec<u8>,
 }
 
 /// How far the coordinator's clock is ahead, in seconds.
@@ -75,7 +76,10 @@ fn key() -> SealingKey {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
 }
 
 pub(crate) fn signer() -> Signer {
@@ -97,7 +101,9 @@ impl Federation {
             shutdown_grace: Duration::from_secs(2),
             ..Settings::default()
         };
-        settings.save(&Folder::settings_file(&path)).expect("sound settings");
+        settings
+            .save(&Folder::settings_file(&path))
+            .expect("sound settings");
         let epochs = vec![Roster::found(&governance, now())];
         let mut federation = Self {
             folder,
@@ -108,7 +114,9 @@ impl Federation {
             stop: CancellationToken::new(),
             serving: None,
         };
-        federation.admit(Application::open(&application).expect("our own")).await;
+        federation
+            .admit(Application::open(&application).expect("our own"))
+            .await;
         federation.serve().await;
         federation
     }
@@ -117,7 +125,9 @@ impl Federation {
     pub(crate) async fn serve(&mut self) {
         let folder = Folder::open(&self.path(), key()).expect("our own folder");
         let pinned = folder.tls_key_digest();
-        let server = Server::bind_with(folder, self.ahead.clock()).await.expect("a free port");
+        let server = Server::bind_with(folder, self.ahead.clock())
+            .await
+            .expect("a free port");
         let address = server.local_addr().to_string();
         self.address = Coordinator::new(&address, pinned).expect("an address");
         self.stop = CancellationToken::new();
@@ -148,7 +158,9 @@ impl Federation {
     /// Makes the next epoch at governance's place and imports it, as another process does.
     pub(crate) async fn admit(&mut self, application: Application) -> MemberId {
         let year = now() + 365 * 86_400;
-        let next = self.roster().admit(application, &self.governance, now() - 86_400, year);
+        let next = self
+            .roster()
+            .admit(application, &self.governance, now() - 86_400, year);
         self.import(next.expect("a new member")).await;
         self.roster().members().last().expect("the new one").id
     }
@@ -160,17 +172,20 @@ impl Federation {
 
     async fn import(&mut self, epoch: Signed) {
         self.epochs.push(epoch);
-        Folder::import_roster(&self.path(), &self.epochs).await.expect("our own epochs");
+        Folder::import_roster(&self.path(), &self.epochs)
+            .await
+            .expect("our own epochs");
     }
 
     /// Somebody with fresh keys whom nobody knows.
     pub(crate) fn stranger(&self, name: &str) -> Node {
-        let tls = TlsIdentity::generate().expect("randomness");
+        let tls_key = TlsIdentity::generate().expect("randomness");
         Node {
             id: MemberId(0),
             name: name.to_owned(),
             signer: signer(),
-            tls: TlsIdentity::new(&tls, None).expect("a fresh key"),
+            tls: TlsIdentity::new(&tls_key, None).expect("a fresh key"),
+            tls_key,
         }
     }
 
@@ -179,10 +194,17 @@ impl Federation {
         let mut node = self.stranger(name);
         let signed = node.application(role).sign(&node.signer);
         let mut enrolment = EnrolmentClient::new(self.connect(&node).await.expect("it serves"));
-        let application = wire::Application { signed: Some(signed.into()) };
-        enrolment.apply(application).await.expect("a sound application");
+        let application = wire::Application {
+            signed: Some(signed.into()),
+        };
+        enrolment
+            .apply(application)
+            .await
+            .expect("a sound application");
         let pending = Folder::pending(&self.path()).await.expect("a folder");
-        let theirs = pending.into_iter().find(|(_, application)| application.name.as_str() == name);
+        let theirs = pending
+            .into_iter()
+            .find(|(_, application)| application.name.as_str() == name);
         node.id = self.admit(theirs.expect("it waits").1).await;
         self.collect(&node).await.expect("it was admitted");
         node
@@ -193,7 +215,9 @@ impl Federation {
         let channel = self.connect(node).await.expect("it serves");
         let certificate_request = node.tls.certificate_request().expect("a request");
         let reply = EnrolmentClient::new(channel)
-            .collect(wire::CollectRequest { certificate_request })
+            .collect(wire::CollectRequest {
+                certificate_request,
+            })
             .await?;
         let state = reply.into_inner().state.expect("a state");
         if let State::Certificate(certificate) = &state {
@@ -221,7 +245,11 @@ impl Federation {
         let researcher = federation.enrol("researcher", Role::Researcher).await;
         let mut sites = vec![];
         for number in 1..=count {
-            sites.push(federation.enrol(&format!("site {number}"), Role::Site).await);
+            sites.push(
+                federation
+                    .enrol(&format!("site {number}"), Role::Site)
+                    .await,
+            );
         }
         (federation, researcher, sites)
     }
@@ -237,7 +265,9 @@ impl Federation {
         let submitted = submit(&mut self.studies(researcher).await, study, plan, &start()).await;
         submitted.expect("a sound study");
         for site in sites {
-            decide(&mut self.studies(site).await, study, plan).await.expect("a sound decision");
+            decide(&mut self.studies(site).await, study, plan)
+                .await
+                .expect("a sound decision");
         }
         let spec = next_spec(&mut self.rounds(&sites[0]).await).await;
         (study, spec)
@@ -246,15 +276,28 @@ impl Federation {
     /// Waits until a study is finished, and returns what it released.
     pub(crate) async fn released(&self, researcher: &Node, study: StudyId) -> wire::ModelRelease {
         let mut studies = self.studies(researcher).await;
-        let request = wire::WatchRequest { study: study.as_bytes().to_vec(), from_event: 0 };
+        let request = wire::WatchRequest {
+            study: study.as_bytes().to_vec(),
+            from_event: 0,
+        };
         let mut events = studies.watch(request).await.expect("a study").into_inner();
         while events.message().await.expect("a stream").is_some() {}
-        let reference = wire::StudyRef { study: study.as_bytes().to_vec() };
-        studies.release(reference).await.expect("a finished study").into_inner()
+        let reference = wire::StudyRef {
+            study: study.as_bytes().to_vec(),
+        };
+        studies
+            .release(reference)
+            .await
+            .expect("a finished study")
+            .into_inner()
     }
 
     pub(crate) async fn coordinator_key(&self) -> consilium_proto::PublicKey {
-        self.roster().coordinators(now()).next().expect("it was admitted").identity_key
+        self.roster()
+            .coordinators(now())
+            .next()
+            .expect("it was admitted")
+            .identity_key
     }
 }
 
@@ -265,6 +308,11 @@ impl Drop for Federation {
 }
 
 impl Node {
+    /// Goes on with a certificate that its own key signed, as one whose certificate has run out.
+    pub(crate) fn vouch_for_itself(&mut self) {
+        self.tls = TlsIdentity::new(&self.tls_key, None).expect("its own key");
+    }
+
     pub(crate) fn application(&self, role: Role) -> Application {
         Application {
             name: self.name.parse().expect("a sound name"),
@@ -296,7 +344,10 @@ pub(crate) fn plan(sites: u32, quorum: u32, rounds: u32) -> Plan {
 }
 
 pub(crate) fn layout() -> Layout {
-    let tensor = TensorSpec { name: "weight".into(), shape: vec![PARAMETERS] };
+    let tensor = TensorSpec {
+        name: "weight".into(),
+        shape: vec![PARAMETERS],
+    };
     Layout::new(vec![tensor]).expect("a sound layout")
 }
 
@@ -312,13 +363,19 @@ pub(crate) fn vector(seed: u16) -> ParameterVector {
 pub(crate) fn transfer(vector: &ParameterVector, chunk_bytes: u32) -> Transfer {
     let bytes = 4 * vector.len() as u64;
     let chunks = ChunkPlan::new(bytes, chunk_bytes).expect("a sound plan");
-    Transfer { chunks, digest: vector.digest(&layout()) }
+    Transfer {
+        chunks,
+        digest: vector.digest(&layout()),
+    }
 }
 
 pub(crate) fn chunks_of(bytes: &[u8], chunk_bytes: u32) -> Vec<wire::Chunk> {
     (0..)
         .zip(bytes.chunks(chunk_bytes as usize))
-        .map(|(index, data)| wire::Chunk { index, data: data.to_vec().into() })
+        .map(|(index, data)| wire::Chunk {
+            index,
+            data: data.to_vec().into(),
+        })
         .collect()
 }
 
@@ -337,8 +394,12 @@ pub(crate) async fn submit_raw(
     chunks: Vec<wire::Chunk>,
 ) -> Result<wire::StudySummary, Status> {
     let first = submit_message::Part::Submission(submission);
-    let parts = [first].into_iter().chain(chunks.into_iter().map(submit_message::Part::Chunk));
-    let messages: Vec<_> = parts.map(|part| wire::SubmitMessage { part: Some(part) }).collect();
+    let parts = [first]
+        .into_iter()
+        .chain(chunks.into_iter().map(submit_message::Part::Chunk));
+    let messages: Vec<_> = parts
+        .map(|part| wire::SubmitMessage { part: Some(part) })
+        .collect();
     let reply = studies.submit(futures::stream::iter(messages)).await?;
     Ok(reply.into_inner())
 }
@@ -370,9 +431,13 @@ pub(crate) async fn decide(
 
 /// Waits until there is work.
 pub(crate) async fn next_spec(rounds: &mut RoundsClient<Channel>) -> Signed {
-    let work = rounds.next_work(wire::WorkRequest { wait_seconds: 60 }).await;
+    let work = rounds
+        .next_work(wire::WorkRequest { wait_seconds: 60 })
+        .await;
     let spec = work.expect("a site may ask").into_inner().round_spec;
-    spec.expect("work within a minute").try_into().expect("a signature")
+    spec.expect("work within a minute")
+        .try_into()
+        .expect("a signature")
 }
 
 /// Opens a specification without looking at who signed it.

@@ -70,9 +70,16 @@ impl Upload {
         let parts = [Part::Statement(signed.into())]
             .into_iter()
             .chain(self.chunks.into_iter().map(Part::Chunk));
-        let messages: Vec<_> = parts.map(|part| wire::UploadMessage { part: Some(part) }).collect();
+        let messages: Vec<_> = parts
+            .map(|part| wire::UploadMessage { part: Some(part) })
+            .collect();
         let stream = futures::stream::iter(messages);
-        let receipt = federation.rounds(site).await.upload(stream).await?.into_inner();
+        let receipt = federation
+            .rounds(site)
+            .await
+            .upload(stream)
+            .await?
+            .into_inner();
         assert_eq!(receipt.update_digest, digest.as_bytes());
         Ok(())
     }
@@ -90,18 +97,27 @@ pub(crate) async fn answer(
 
 async fn refused(federation: &Federation, site: &Node, upload: Upload, expected: &str) -> Status {
     let status = upload.send(federation, site).await.expect_err(expected);
-    assert!(status.message().contains(expected), "{expected}: {}", status.message());
+    assert!(
+        status.message().contains(expected),
+        "{expected}: {}",
+        status.message()
+    );
     status
 }
 
 #[tokio::test]
 async fn chunks_out_of_order_missing_too_large_or_cut_short_get_one_message_each() {
     let (federation, researcher, sites) = Federation::with_members(2).await;
-    let (_, spec) = federation.running(&researcher, &sites, &plan(2, 2, 1)).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(2, 2, 1))
+        .await;
     let site = &sites[0];
     let sound = || upload_of(&spec, site, &vector(1));
     let cases = [
-        (sound().from(1), "chunk 1 arrived, but chunk 0 is missing: continue from there"),
+        (
+            sound().from(1),
+            "chunk 1 arrived, but chunk 0 is missing: continue from there",
+        ),
         (
             sound().sending(|chunks| chunks.swap(2, 3)),
             "chunk 3 arrived, but chunk 2 is missing: continue from there",
@@ -114,10 +130,16 @@ async fn chunks_out_of_order_missing_too_large_or_cut_short_get_one_message_each
             sound().sending(|chunks| chunks[2].data = vec![].into()),
             "chunk 2 must have 1024 bytes, found 0",
         ),
-        (sound().cut_to(3), "the stream ended early: 3 of 4 chunks arrived"),
+        (
+            sound().cut_to(3),
+            "the stream ended early: 3 of 4 chunks arrived",
+        ),
         (
             sound().sending(|chunks| {
-                chunks.push(wire::Chunk { index: 4, data: vec![0; 4].into() });
+                chunks.push(wire::Chunk {
+                    index: 4,
+                    data: vec![0; 4].into(),
+                });
             }),
             "chunk 4 arrived, but there are only 4",
         ),
@@ -125,17 +147,25 @@ async fn chunks_out_of_order_missing_too_large_or_cut_short_get_one_message_each
     for (upload, expected) in cases {
         let status = refused(&federation, site, upload, expected).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{expected}");
-        assert!(status.message().contains(&format!("site {}", site.id)), "{status:?}");
+        assert!(
+            status.message().contains(&format!("site {}", site.id)),
+            "{status:?}"
+        );
     }
     // Chunks that came before may come again.
     let twice = sound().sending(|chunks| chunks.insert(1, chunks[0].clone()));
-    twice.send(&federation, site).await.expect("a chunk twice changes nothing");
+    twice
+        .send(&federation, site)
+        .await
+        .expect("a chunk twice changes nothing");
 }
 
 #[tokio::test]
 async fn statements_that_do_not_fit_the_round_are_refused_and_written_down() {
     let (federation, researcher, sites) = Federation::with_members(2).await;
-    let (_, spec) = federation.running(&researcher, &sites, &plan(2, 2, 1)).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(2, 2, 1))
+        .await;
     let site = &sites[0];
     let sound = || upload_of(&spec, site, &vector(1));
     let other = Digest::plain(b"other");
@@ -152,10 +182,22 @@ async fn statements_that_do_not_fit_the_round_are_refused_and_written_down() {
     let finer = consilium_proto::ChunkPlan::new(4000, 2048).expect("a sound plan");
     let cases = [
         (sound().stating(|s| s.context = other), "round must be"),
-        (sound().stating(|s| s.layout_digest = LayoutDigest(other)), "layout must be"),
-        (sound().stating(|s| s.transfer = short), "length in bytes must be 4000, found 400"),
-        (sound().stating(|s| s.transfer = finer), "chunk size must be 1024, found 2048"),
-        (sound().stating(|s| s.charge = Some(charge)), "must be without charge, found charged"),
+        (
+            sound().stating(|s| s.layout_digest = LayoutDigest(other)),
+            "layout must be",
+        ),
+        (
+            sound().stating(|s| s.transfer = short),
+            "length in bytes must be 4000, found 400",
+        ),
+        (
+            sound().stating(|s| s.transfer = finer),
+            "chunk size must be 1024, found 2048",
+        ),
+        (
+            sound().stating(|s| s.charge = Some(charge)),
+            "must be without charge, found charged",
+        ),
         (sound().stating(|s| s.weight = 65), "weight must be 1 to 64"),
         (sound().stating(|s| s.weight = 0), "weight must be 1 to 64"),
     ];
@@ -166,27 +208,48 @@ async fn statements_that_do_not_fit_the_round_are_refused_and_written_down() {
     }
     let upload = sound();
     let forged = upload.statement.sign(&signer());
-    let status = upload.send_signed(&federation, site, forged).await.expect_err("a stranger's");
-    assert!(status.message().contains("not by the expected key"), "{status:?}");
+    let status = upload
+        .send_signed(&federation, site, forged)
+        .await
+        .expect_err("a stranger's");
+    assert!(
+        status.message().contains("not by the expected key"),
+        "{status:?}"
+    );
     let upload = sound();
     let of_another = upload.statement.sign(&sites[1].signer);
-    assert!(upload.send_signed(&federation, site, of_another).await.is_err());
+    assert!(
+        upload
+            .send_signed(&federation, site, of_another)
+            .await
+            .is_err()
+    );
     assert_eq!(refusals(federation).await, count);
 }
 
 /// Refused updates in the audit log.
 async fn refusals(mut federation: Federation) -> usize {
-    let auditor = federation.enrol("auditor", consilium_proto::Role::Auditor).await;
+    let auditor = federation
+        .enrol("auditor", consilium_proto::Role::Auditor)
+        .await;
     let mut audit = AuditClient::new(federation.connect(&auditor).await.expect("a member"));
-    let log = audit.log(wire::LogRequest { from_sequence: 1 }).await.expect("a log").into_inner();
+    let log = audit
+        .log(wire::LogRequest { from_sequence: 1 })
+        .await
+        .expect("a log")
+        .into_inner();
     let log: Vec<_> = log.map(|entry| entry.expect("a stream")).collect().await;
-    log.iter().filter(|entry| entry.action == "update refused").count()
+    log.iter()
+        .filter(|entry| entry.action == "update refused")
+        .count()
 }
 
 #[tokio::test]
 async fn not_a_number_and_infinities_are_refused_naming_site_and_position() {
     let (federation, researcher, sites) = Federation::with_members(2).await;
-    let (_, spec) = federation.running(&researcher, &sites, &plan(2, 2, 1)).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(2, 2, 1))
+        .await;
     let site = &sites[0];
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut bytes = vector(1).to_bytes();
@@ -199,33 +262,57 @@ async fn not_a_number_and_infinities_are_refused_naming_site_and_position() {
             .sending(|chunks| *chunks = chunks_of(&bytes, CHUNK));
         let expected = "holds NaN or infinity at position 700";
         let status = refused(&federation, site, upload, expected).await;
-        assert!(status.message().contains(&format!("site {}", site.id)), "{status:?}");
+        assert!(
+            status.message().contains(&format!("site {}", site.id)),
+            "{status:?}"
+        );
     }
-    let key = wire::UploadKey { round: Some(opened(&spec).round.into()) };
-    let progress = federation.rounds(site).await.upload_status(key).await.expect("open");
-    assert_eq!(progress.get_ref().next_chunk, 0, "what was spooled is deleted");
+    let key = wire::UploadKey {
+        round: Some(opened(&spec).round.into()),
+    };
+    let progress = federation
+        .rounds(site)
+        .await
+        .upload_status(key)
+        .await
+        .expect("open");
+    assert_eq!(
+        progress.get_ref().next_chunk,
+        0,
+        "what was spooled is deleted"
+    );
     assert_eq!(refusals(federation).await, 3);
 }
 
 #[tokio::test]
 async fn bytes_that_are_not_those_stated_are_refused_and_may_be_sent_anew() {
     let (federation, researcher, sites) = Federation::with_members(2).await;
-    let (_, spec) = federation.running(&researcher, &sites, &plan(2, 2, 1)).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(2, 2, 1))
+        .await;
     let site = &sites[0];
     let other = chunks_of(&vector(9).to_bytes(), CHUNK);
     let wrong = upload_of(&spec, site, &vector(1)).sending(|chunks| *chunks = other);
     refused(&federation, site, wrong, "stated was").await;
-    upload_of(&spec, site, &vector(1)).send(&federation, site).await.expect("the right bytes");
+    upload_of(&spec, site, &vector(1))
+        .send(&federation, site)
+        .await
+        .expect("the right bytes");
 }
 
 #[tokio::test]
 async fn another_update_takes_the_place_of_one_that_is_on_its_way() {
     let (federation, researcher, sites) = Federation::with_members(2).await;
-    let (_, spec) = federation.running(&researcher, &sites, &plan(2, 2, 1)).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(2, 2, 1))
+        .await;
     let site = &sites[0];
     let first = upload_of(&spec, site, &vector(1)).cut_to(3);
     refused(&federation, site, first, "3 of 4 chunks").await;
-    upload_of(&spec, site, &vector(2)).send(&federation, site).await.expect("it begins anew");
+    upload_of(&spec, site, &vector(2))
+        .send(&federation, site)
+        .await
+        .expect("it begins anew");
 }
 
 #[tokio::test]
@@ -233,18 +320,31 @@ async fn the_same_update_twice_is_success_another_one_is_refused_and_a_closed_ro
     let (federation, researcher, sites) = Federation::with_members(3).await;
     let plan = plan(2, 2, 1);
     let (_, spec) = federation.running(&researcher, &sites[..2], &plan).await;
-    let [first, second, stranger] = &sites[..] else { panic!("three sites") };
+    let [first, second, stranger] = &sites[..] else {
+        panic!("three sites")
+    };
     for _ in 0..2 {
-        upload_of(&spec, first, &vector(1)).send(&federation, first).await.expect("the same");
+        upload_of(&spec, first, &vector(1))
+            .send(&federation, first)
+            .await
+            .expect("the same");
     }
     let other = upload_of(&spec, first, &vector(2));
     let status = refused(&federation, first, other, "the first one counts").await;
     assert_eq!(status.code(), Code::FailedPrecondition);
     let uninvited = upload_of(&spec, stranger, &vector(1));
     refused(&federation, stranger, uninvited, "is not in the cohort").await;
-    upload_of(&spec, second, &vector(3)).send(&federation, second).await.expect("the last");
-    federation.released(&researcher, opened(&spec).round.study).await;
-    upload_of(&spec, first, &vector(1)).send(&federation, first).await.expect("still the same");
+    upload_of(&spec, second, &vector(3))
+        .send(&federation, second)
+        .await
+        .expect("the last");
+    federation
+        .released(&researcher, opened(&spec).round.study)
+        .await;
+    upload_of(&spec, first, &vector(1))
+        .send(&federation, first)
+        .await
+        .expect("still the same");
     let late = upload_of(&spec, stranger, &vector(1));
     let status = refused(&federation, stranger, late, "is closed: ask for work again").await;
     assert_eq!(status.code(), Code::FailedPrecondition);
@@ -254,7 +354,9 @@ async fn the_same_update_twice_is_success_another_one_is_refused_and_a_closed_ro
 #[tokio::test]
 async fn messages_out_of_place_are_refused() {
     let (federation, researcher, sites) = Federation::with_members(1).await;
-    let (_, spec) = federation.running(&researcher, &sites, &plan(1, 1, 1)).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(1, 1, 1))
+        .await;
     let upload = upload_of(&spec, &sites[0], &vector(1));
     let statement = Part::Statement(upload.statement.sign(&sites[0].signer).into());
     let chunk = Part::Chunk(upload.chunks[0].clone());
@@ -262,19 +364,84 @@ async fn messages_out_of_place_are_refused() {
     for (parts, expected) in [
         (vec![], "an upload begins with its statement"),
         (vec![chunk], "an upload begins with its statement"),
-        (vec![statement.clone(), statement], "an upload holds chunks only"),
+        (
+            vec![statement.clone(), statement],
+            "an upload holds chunks only",
+        ),
     ] {
-        let messages: Vec<_> =
-            parts.into_iter().map(|part| wire::UploadMessage { part: Some(part) }).collect();
-        let status = rounds.upload(futures::stream::iter(messages)).await.expect_err(expected);
+        let messages: Vec<_> = parts
+            .into_iter()
+            .map(|part| wire::UploadMessage { part: Some(part) })
+            .collect();
+        let status = rounds
+            .upload(futures::stream::iter(messages))
+            .await
+            .expect_err(expected);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains(expected), "{status:?}");
     }
     let empty = wire::UploadMessage { part: None };
-    let status = rounds.upload(futures::stream::iter([empty])).await.expect_err("nothing");
+    let status = rounds
+        .upload(futures::stream::iter([empty]))
+        .await
+        .expect_err("nothing");
     assert_eq!(status.code(), Code::InvalidArgument);
-    let huge = wire::Chunk { index: 0, data: vec![0; 3 << 20].into() };
-    let message = wire::UploadMessage { part: Some(Part::Chunk(huge)) };
-    let status = rounds.upload(futures::stream::iter([message])).await.expect_err("3 MiB");
+    let huge = wire::Chunk {
+        index: 0,
+        data: vec![0; 3 << 20].into(),
+    };
+    let message = wire::UploadMessage {
+        part: Some(Part::Chunk(huge)),
+    };
+    let status = rounds
+        .upload(futures::stream::iter([message]))
+        .await
+        .expect_err("3 MiB");
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_site_that_reconnects_takes_over_from_its_own_dead_connection() {
+    let (federation, researcher, sites) = Federation::with_members(2).await;
+    let (_, spec) = federation
+        .running(&researcher, &sites, &plan(2, 2, 1))
+        .await;
+    let site = &sites[0];
+    let hanging = upload_of(&spec, site, &vector(1));
+    let (send, receive) = tokio::sync::mpsc::channel(4);
+    let parts = [
+        Part::Statement(hanging.statement.sign(&site.signer).into()),
+        Part::Chunk(hanging.chunks[0].clone()),
+    ];
+    for part in parts {
+        let message = wire::UploadMessage { part: Some(part) };
+        send.send(message).await.expect("room for two");
+    }
+    let mut rounds = federation.rounds(site).await;
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receive);
+    let dead = tokio::spawn(async move { rounds.upload(stream).await });
+    let key = wire::UploadKey {
+        round: Some(opened(&spec).round.into()),
+    };
+    let mut rounds = federation.rounds(site).await;
+    // Not before its first chunk has arrived, or the newer one would come first.
+    while rounds
+        .upload_status(key.clone())
+        .await
+        .expect("open")
+        .get_ref()
+        .next_chunk
+        == 0
+    {}
+    upload_of(&spec, site, &vector(1))
+        .from(1)
+        .send(&federation, site)
+        .await
+        .expect("it goes on");
+    let status = dead.await.expect("no panic").expect_err("superseded");
+    assert!(
+        status.message().contains("a newer connection"),
+        "{status:?}"
+    );
+    drop(send);
 }
