@@ -68,9 +68,9 @@ pub struct Options {
     /// Table of shares for --split dirichlet, instead of drawing them from the seed
     #[arg(long, value_name = "FILE.csv", requires = "data")]
     shares: Option<PathBuf>,
-    /// Network to train
-    #[arg(long, value_enum, default_value_t = NetworkName::ResnetGn)]
-    network: NetworkName,
+    /// Network to train [default: cnn-small for 28 x 28 grey images, else cnn]
+    #[arg(long, value_enum)]
+    network: Option<NetworkName>,
     /// Privacy of each patient: largest ε of a hospital
     #[arg(long, default_value_t = 8.0)]
     epsilon: f64,
@@ -157,7 +157,7 @@ impl Options {
         let largest = material.hospitals.iter().map(|hospital| hospital.patients).max();
         let allowed = 1.0 / (10.0 * largest.unwrap_or(1).max(1) as f64);
         Settings {
-            network: self.network,
+            network: self.network.unwrap_or_else(|| NetworkName::for_material(material)),
             rounds: self.rounds,
             seed: self.seed,
             epsilon: self.epsilon,

@@ -310,3 +310,77 @@ fn make_private_folder(path: &Path) -> Result<(), FolderError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Federation;
+
+    fn key(byte: u8) -> SealingKey {
+        SealingKey::from_bytes([byte; 32])
+    }
+
+    fn init(path: &Path) -> Result<Signed, FolderError> {
+        let name = "coordinator".parse().expect("a sound name");
+        Folder::init(path, &key(1), &name, Digest::plain(b"root"))
+    }
+
+    #[test]
+    fn a_folder_is_made_once_and_opens_with_its_key_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("coordinator");
+        let signed = init(&path).expect("an empty folder");
+        let opened = Folder::open(&path, key(1)).expect("its key");
+        assert_eq!(opened.fingerprint(), Application::fingerprint(&signed));
+        let application = Application::open(&signed).expect("its own signature");
+        assert_eq!(application.role, Role::Coordinator);
+        assert_eq!(application.tls_key_digest, opened.tls_key_digest());
+        let again = init(&path).expect_err("there is one already");
+        assert!(matches!(again, FolderError::Exists(_)), "{again}");
+        let Err(wrong) = Folder::open(&path, key(2)) else {
+            panic!("another key opens it")
+        };
+        assert!(matches!(wrong, FolderError::File(_)), "{wrong}");
+    }
+
+    #[test]
+    fn a_folder_that_is_none_says_how_to_make_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let Err(absent) = Folder::open(folder.path(), key(1)) else {
+            panic!("nothing opens")
+        };
+        assert!(absent.to_string().contains("coordinator init"), "{absent}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_may_read_what_is_in_a_folder() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("coordinator");
+        init(&path).expect("an empty folder");
+        for entry in fs::read_dir(&path).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let mode = entry.metadata().expect("metadata").permissions().mode() & 0o777;
+            let expected = if entry.path().is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, expected, "{}", entry.path().display());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_roster_of_another_governance_is_not_imported() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("coordinator");
+        init(&path).expect("an empty folder");
+        let stranger = Federation::of_sites(1);
+        let refused = Folder::import_roster(&path, &stranger.epochs).await;
+        let error = refused.expect_err("another trust root");
+        assert!(error.to_string().contains("this node trusts"), "{error}");
+        assert!(
+            Folder::roster_history(&path)
+                .await
+                .expect("a folder")
+                .is_empty()
+        );
+    }
+}

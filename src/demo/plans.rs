@@ -22,6 +22,16 @@ pub enum NetworkName {
     ResnetGn,
 }
 
+impl NetworkName {
+    /// What suits a material best: the small network wherever it fits.
+    pub(super) fn for_material(material: &Material) -> Self {
+        match (material.width, material.height, material.channels) {
+            (28, 28, 1) => Self::CnnSmall,
+            _ => Self::Cnn,
+        }
+    }
+}
+
 /// What the demo asks of a study.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Settings {
@@ -65,20 +75,17 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
          [image]\nwidth = {width}\nheight = {height}\nchannels = {channels}\n",
         classes.join(", ")
     );
-    let recipe = Recipe::of(settings.network);
-    let batch = recipe.batch_size;
-    let rate = match protection {
-        Protection::None => recipe.learning_rate,
-        Protection::Private => recipe.private_learning_rate,
+    let Recipe { network, steps, plain, private } = Recipe::of(settings.network);
+    let optimizer = match protection {
+        Protection::None => plain,
+        Protection::Private => private,
     };
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "\n[network]\n{}\n\n\
-         [training]\nsteps = {}\nbatch_size = {batch}\nlearning_rate = {rate:?}\n\
-         optimizer = {{ name = \"momentum\" }}\n\n\
-         [privacy]\n{privacy}",
-        recipe.network, recipe.steps
+        "\n[network]\n{network}\n\n\
+         [training]\nsteps = {steps}\nbatch_size = {BATCH_SIZE}\n{optimizer}\n\n\
+         [privacy]\n{privacy}"
     );
     text
 }
@@ -142,39 +149,101 @@ pub(super) fn policy(settings: &Settings, sites: usize) -> String {
     )
 }
 
-/// Sizes chosen on the validation parts alone.
+/// Work of a site in a round, and the optimiser: chosen on the validation parts alone.
 struct Recipe {
     network: &'static str,
     steps: u32,
-    batch_size: u32,
-    learning_rate: f64,
-    private_learning_rate: f64,
+    plain: &'static str,
+    private: &'static str,
 }
+
+/// Expected patients in a batch.
+const BATCH_SIZE: u32 = 128;
 
 impl Recipe {
     fn of(network: NetworkName) -> Self {
         match network {
             NetworkName::CnnSmall => Self {
                 network: "name = \"cnn-small\"",
-                steps: 5,
-                batch_size: 256,
-                learning_rate: 0.1,
-                private_learning_rate: 0.1,
+                steps: 10,
+                plain: "learning_rate = 0.015\noptimizer = { name = \"momentum\" }",
+                private: "learning_rate = 0.5",
             },
             NetworkName::Cnn => Self {
                 network: "name = \"cnn\"",
                 steps: 5,
-                batch_size: 128,
-                learning_rate: 0.05,
-                private_learning_rate: 0.05,
+                plain: "learning_rate = 0.01\noptimizer = { name = \"momentum\" }",
+                private: "learning_rate = 0.3",
             },
             NetworkName::ResnetGn => Self {
-                network: "name = \"resnet-gn\"\nwidth = 8\ndepth = 3",
-                steps: 5,
-                batch_size: 256,
-                learning_rate: 0.1,
-                private_learning_rate: 0.1,
+                network: "name = \"resnet-gn\"\nwidth = 8\ndepth = 2",
+                steps: 10,
+                plain: "learning_rate = 0.005\noptimizer = { name = \"adam\" }",
+                private: "learning_rate = 0.005\noptimizer = { name = \"adam\" }",
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::material::HospitalFolder;
+
+    fn material() -> Material {
+        let hospital = |index| HospitalFolder {
+            name: HospitalFolder::name_of(index),
+            path: "nowhere".into(),
+            patients: 100,
+            has_patients: true,
+        };
+        Material {
+            classes: vec!["no \"finding\"".into(), "sick".into()],
+            hospitals: (0..3).map(hospital).collect(),
+            public: "nowhere".into(),
+            width: 28,
+            height: 28,
+            channels: 1,
+            is_generated: true,
+        }
+    }
+
+    #[test]
+    fn every_network_gives_two_sound_plans_that_differ_in_protection() {
+        for network in [NetworkName::CnnSmall, NetworkName::Cnn, NetworkName::ResnetGn] {
+            let settings = Settings { network, rounds: 7, seed: 3, epsilon: 2.0, delta: 1e-5 };
+            let plan = |protection| {
+                Plan::from_toml(&text(&settings, &material(), protection)).expect("a sound plan")
+            };
+            let (plain, private) = (plan(Protection::None), plan(Protection::Private));
+            assert_eq!(plain.privacy.guarantee(), None);
+            assert_eq!(private.privacy.epsilon, Some(2.0));
+            assert_eq!((plain.rounds, plain.seed), (private.rounds, private.seed));
+            assert_eq!(plain.training.steps, private.training.steps);
+            assert_eq!(plain.classes[0], "no \"finding\"");
+        }
+    }
+
+    #[test]
+    fn the_hospitals_policy_allows_both_plans() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("policy.toml");
+        let network = NetworkName::CnnSmall;
+        let settings = Settings { network, rounds: 7, seed: 3, epsilon: 2.0, delta: 1e-5 };
+        std::fs::write(&path, policy(&settings, 3)).expect("a file");
+        let policy = consilium_agent::policy::Policy::load(&path).expect("a sound policy");
+        for protection in [Protection::None, Protection::Private] {
+            let plan = Plan::from_toml(&text(&settings, &material(), protection));
+            policy.check(&plan.expect("a sound plan"), Some(2000)).expect("allowed");
+        }
+    }
+
+    #[test]
+    fn unsound_privacy_is_refused_with_its_field() {
+        let refusal = |epsilon, delta| check_privacy(epsilon, delta).expect_err("unsound").to_string();
+        assert!(refusal(0.0, None).contains("privacy.epsilon"));
+        assert!(refusal(-1.0, None).contains("privacy.epsilon"));
+        assert!(refusal(f64::NAN, None).contains("privacy.epsilon"));
+        assert!(refusal(8.0, Some(0.01)).contains("privacy.delta"));
     }
 }

@@ -88,19 +88,24 @@ pub(crate) fn signer() -> Signer {
 
 impl Federation {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(choose: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("coordinator");
         let governance = signer();
         let root = governance.public_key().fingerprint();
         let name = "coordinator".parse().expect("a sound name");
         let application = Folder::init(&path, &key(), &name, root).expect("an empty folder");
-        let settings = Settings {
+        let mut settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             chunk_bytes: CHUNK,
             straggler_grace: Duration::ZERO,
             shutdown_grace: Duration::from_secs(2),
             ..Settings::default()
         };
+        choose(&mut settings);
         settings
             .save(&Folder::settings_file(&path))
             .expect("sound settings");
@@ -241,7 +246,12 @@ impl Federation {
 
     /// A researcher and sites 1 to `count`.
     pub(crate) async fn with_members(count: usize) -> (Self, Node, Vec<Node>) {
-        let mut federation = Self::start().await;
+        Self::start().await.and_members(count).await
+    }
+
+    /// The same with a researcher and sites 1 to `count`.
+    pub(crate) async fn and_members(self, count: usize) -> (Self, Node, Vec<Node>) {
+        let mut federation = self;
         let researcher = federation.enrol("researcher", Role::Researcher).await;
         let mut sites = vec![];
         for number in 1..=count {

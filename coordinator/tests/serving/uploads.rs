@@ -445,3 +445,40 @@ async fn a_site_that_reconnects_takes_over_from_its_own_dead_connection() {
     );
     drop(send);
 }
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_ended_and_can_be_continued() {
+    let federation = Federation::start_with(|settings| {
+        settings.upload_patience = std::time::Duration::from_secs(1);
+    });
+    let (federation, researcher, sites) = federation.await.and_members(1).await;
+    let (study, spec) = federation
+        .running(&researcher, &sites, &plan(1, 1, 1))
+        .await;
+    let site = &sites[0];
+    let upload = upload_of(&spec, site, &vector(1));
+    let parts = [
+        Part::Statement(upload.statement.sign(&site.signer).into()),
+        Part::Chunk(upload.chunks[0].clone()),
+    ];
+    let messages = parts.map(|part| wire::UploadMessage { part: Some(part) });
+    let stream =
+        futures::StreamExt::chain(futures::stream::iter(messages), futures::stream::pending());
+    let stalled = federation
+        .rounds(site)
+        .await
+        .upload(stream)
+        .await
+        .expect_err("it stalls");
+    assert_eq!(stalled.code(), Code::Unavailable);
+    assert!(
+        stalled.message().contains("connect again and continue"),
+        "{stalled:?}"
+    );
+    upload
+        .from(1)
+        .send(&federation, site)
+        .await
+        .expect("the rest");
+    federation.released(&researcher, study).await;
+}

@@ -1,0 +1,316 @@
+//! A federation founded and used with the commands alone: every step as its own process.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::program::{consilium, fail, succeed, text};
+
+/// A node that runs until it is dropped.
+struct Node(Child);
+
+impl Node {
+    /// Starts a node; returns it with the first line it prints, if it is to print one.
+    fn start(arguments: &[&str], log: &Path, prints: bool) -> (Self, String) {
+        let errors = std::fs::File::create(log).expect("a log");
+        let mut child = consilium()
+            .args(arguments)
+            .arg("--stop-with-stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        if prints {
+            let stdout = child.stdout.take().expect("piped");
+            BufReader::new(stdout).read_line(&mut line).expect("text");
+            assert!(!line.is_empty(), "{}", std::fs::read_to_string(log).expect("a log"));
+        }
+        (Self(child), line.trim().to_owned())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// The folders of a federation, all sealed with one key file.
+struct Place {
+    folder: tempfile::TempDir,
+    key: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = folder.path().join("key");
+        Self { folder, key }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Arguments for a command on one of the folders.
+    fn on<'a>(&'a self, command: &[&'a str], dir: &'a Path) -> Vec<&'a str> {
+        [command, &["--dir", text(dir), "--key-file", text(&self.key)]].concat()
+    }
+}
+
+fn json(printed: &str) -> Value {
+    serde_json::from_str(printed.trim()).expect("one object")
+}
+
+fn string<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_else(|| panic!("{field} of {value}"))
+}
+
+/// A federation with a coordinator that serves.
+struct Federation {
+    place: Place,
+    governance: PathBuf,
+    coordinator: PathBuf,
+    root: String,
+    address: String,
+    coordinator_key: String,
+    _node: Node,
+}
+
+impl Federation {
+    fn found() -> Self {
+        let place = Place::new();
+        let (governance, coordinator) = (place.path("governance"), place.path("coordinator"));
+        let root = succeed(&place.on(&["governance", "init"], &governance)).trim().to_owned();
+        let init = ["coordinator", "init", "--name", "coordinator", "--trust", &root, "--json"];
+        let init = [&init[..], &["--listen", "127.0.0.1:0"]].concat();
+        let made = json(&succeed(&place.on(&init, &coordinator)));
+        let application = string(&made, "application");
+        let fingerprint = string(&made, "fingerprint");
+        let admit = ["governance", "admit", application, "--fingerprint", fingerprint];
+        succeed(&place.on(&admit, &governance));
+        let roster = governance.join("roster.bin");
+        let import = ["--dir", text(&coordinator), "--import", text(&roster)];
+        succeed(&[&["coordinator", "roster"][..], &import].concat());
+        let serve = place.on(&["coordinator", "serve"], &coordinator);
+        let (node, address) = Node::start(&serve, &place.path("coordinator.log"), true);
+        let coordinator_key = string(&made, "coordinator_key").to_owned();
+        Self { governance, coordinator, root, address, coordinator_key, _node: node, place }
+    }
+
+    fn enrol(&self, role: &str, name: &str, wait: bool) -> String {
+        let dir = self.place.path(name);
+        let mut command = vec![role, "enrol", "--name", name, "--coordinator", &self.address];
+        command.extend(["--coordinator-key", &self.coordinator_key, "--trust", &self.root]);
+        command.extend(wait.then_some("--wait"));
+        succeed(&self.place.on(&command, &dir))
+    }
+
+    /// Writes the waiting applications out and lets governance admit those with this fingerprint.
+    fn admit(&self, fingerprint: &str) {
+        let pending = self.place.path(&format!("pending-{}", &fingerprint[..8]));
+        let roster = ["coordinator", "roster", "--dir", text(&self.coordinator)];
+        succeed(&[&roster[..], &["--pending", text(&pending)]].concat());
+        let mut files = std::fs::read_dir(&pending).expect("applications");
+        let file = files.next().expect("one application").expect("an entry").path();
+        assert!(files.next().is_none(), "more than one application waits");
+
+        let wrong = "0".repeat(64);
+        let admit = ["governance", "admit", text(&file), "--fingerprint", &wrong];
+        let message = fail(&self.place.on(&admit, &self.governance), 4);
+        assert!(message.contains("not admitted"), "{message}");
+        let message = fail(&self.place.on(&["governance", "admit", text(&file)], &self.governance), 3);
+        assert!(message.contains("--fingerprint"), "{message}");
+
+        let admit = ["governance", "admit", text(&file), "--fingerprint", fingerprint];
+        succeed(&self.place.on(&admit, &self.governance));
+        self.import();
+    }
+
+    fn import(&self) {
+        let file = self.governance.join("roster.bin");
+        let roster = ["coordinator", "roster", "--dir", text(&self.coordinator)];
+        succeed(&[&roster[..], &["--import", text(&file)]].concat());
+    }
+
+    /// Enrols a member from application to certificate.
+    fn join(&self, role: &str, name: &str) -> PathBuf {
+        let first = self.enrol(role, name, false);
+        let fingerprint = first.trim().strip_prefix("pending ").expect("a pending application");
+        self.admit(fingerprint);
+        let admitted = self.enrol(role, name, true);
+        assert!(admitted.starts_with("admitted as member"), "{admitted}");
+        self.place.path(name)
+    }
+}
+
+fn write_images(folder: &Path) {
+    for (class, grey) in [("dark", 40_u8), ("light", 200)] {
+        let class = folder.join(class);
+        std::fs::create_dir_all(&class).expect("a folder");
+        for index in 0..20_u8 {
+            let picture = image::GrayImage::from_fn(28, 28, |x, y| {
+                image::Luma([grey + ((x * 7 + y * 3 + u32::from(index) * 5) % 30) as u8])
+            });
+            picture.save(class.join(format!("{index}.png"))).expect("a file");
+        }
+    }
+}
+
+const PLAN: &str = r#"
+    name = "dark or light"
+    task = "image-classification"
+    data_set = "squares"
+    classes = ["dark", "light"]
+    rounds = 2
+    secure_aggregation = false
+    cohort = { size = 1 }
+    image = { width = 28, height = 28 }
+    network = { name = "cnn-small" }
+    training = { steps = 3, batch_size = 8, learning_rate = 0.05 }
+    privacy = { clipping_norm = 1.0, epsilon = 4.0, delta = 1e-3 }
+"#;
+
+const POLICY: &str = r#"
+    tasks = ["image-classification"]
+    study_epsilon = 4.0
+    study_delta = 1e-3
+    min_cohort = 1
+    allow_without_secure_aggregation = true
+    [data_sets]
+    squares = { epsilon = 10.0, delta = 1e-3 }
+"#;
+
+#[test]
+fn a_study_runs_from_the_first_key_to_the_fetched_model() {
+    let federation = Federation::found();
+    let place = &federation.place;
+    let researcher = federation.join("researcher", "dr-chen");
+    let site = federation.join("agent", "north");
+
+    // The steward: policy, data, the running agent.
+    let images = place.path("images");
+    write_images(&images);
+    std::fs::write(site.join("policy.toml"), POLICY).expect("a policy");
+    std::fs::write(site.join("agent.toml"), "poll = \"2s\"\nlook_for_studies = \"1s\"\n").expect("settings");
+    let shown = succeed(&["agent", "policy", "show", "--dir", text(&site)]);
+    assert!(shown.contains("squares"), "{shown}");
+    let add = ["agent", "data", "add", "squares", "--images", text(&images), "--public-size", "40"];
+    let report = json(&succeed(&[&place.on(&add, &site)[..], &["--json"]].concat()));
+    assert_eq!(report["records"], 40);
+    let sets = json(&succeed(&[&place.on(&["agent", "data", "list"], &site)[..], &["--json"]].concat()));
+    assert_eq!(sets[0]["public_size"], 40);
+    let (agent, _) = Node::start(&place.on(&["agent", "run"], &site), &place.path("north.log"), false);
+
+    // The researcher submits; the steward approves exactly this plan.
+    let plan = place.path("plan.toml");
+    std::fs::write(&plan, PLAN).expect("a plan");
+    let submit = place.on(&["study", "submit", text(&plan)], &researcher);
+    let study = succeed(&submit).trim().to_owned();
+    assert_eq!(study.len(), 32, "{study}");
+    let listed = json(&succeed(&[&place.on(&["agent", "study", "list"], &site)[..], &["--json"]].concat()));
+    assert_eq!(listed[0]["study"], study.as_str());
+    assert_eq!(listed[0]["objections"], Value::Array(vec![]), "{listed}");
+    let digest = string(&listed[0], "plan_digest");
+    let other = "1".repeat(64);
+    let approve = ["agent", "study", "approve", &study, "--plan"];
+    fail(&place.on(&[&approve[..], &[&other]].concat(), &site), 6);
+    succeed(&place.on(&[&approve[..], &[digest]].concat(), &site));
+
+    // Watching ends when the study ends, one object an event.
+    let watch = [&place.on(&["study", "watch", &study], &researcher)[..], &["--json"]].concat();
+    let events: Vec<Value> = succeed(&watch).lines().map(json).collect();
+    let published = events.iter().filter(|event| event["event"] == "published").count();
+    assert!(published >= 2, "{events:?}");
+    let last = events.last().expect("an event");
+    assert_eq!(last["study"]["state"], "finished", "{last}");
+
+    let show = [&place.on(&["study", "show", &study], &researcher)[..], &["--json"]].concat();
+    let shown = json(&succeed(&show));
+    let charge = &shown["versions"][2]["contributions"][0]["charge"];
+    assert!(charge["epsilon"].as_f64() > Some(0.0) && charge["epsilon"].as_f64() <= Some(4.0), "{shown}");
+
+    let data = ["--data", text(&images)];
+    let evaluate = [&place.on(&["study", "evaluate", &study], &researcher)[..], &data, &["--json"]];
+    let scores = json(&succeed(&evaluate.concat()));
+    assert_eq!(scores["version"], 2);
+    assert_eq!(scores["records"], 40);
+    let accuracy = scores["scores"]["accuracy"].as_f64().expect("a score");
+    assert!((0.0..=1.0).contains(&accuracy), "{scores}");
+    let compare = [&place.on(&["study", "compare", &study], &researcher)[..], &data, &["--json"]];
+    let compared = json(&succeed(&compare.concat()));
+    assert_eq!(compared[0]["scores"]["accuracy"], scores["scores"]["accuracy"]);
+
+    let out = place.path("model");
+    let fetch = ["study", "fetch", &study, "--out", text(&out)];
+    let fetched = [&place.on(&fetch, &researcher)[..], &data, &["--json"]].concat();
+    let fetched = json(&succeed(&fetched));
+    let file = std::fs::read(out.join("model.safetensors")).expect("a model");
+    assert_eq!(string(&fetched, "sha256"), consilium_proto::Digest::plain(&file).to_string());
+    let card = json(&std::fs::read_to_string(out.join("model-card.json")).expect("a card"));
+    assert_eq!(card["study"], study.as_str());
+    let metrics = std::fs::read_to_string(out.join("metrics.csv")).expect("metrics");
+    assert_eq!(metrics.lines().count(), 4, "{metrics}");
+    let curve = std::fs::read_to_string(out.join("learning-curve.svg")).expect("a curve");
+    assert!(curve.starts_with("<svg") && curve.contains("dark or light"), "{curve}");
+
+    // A study that has finished neither stops nor goes on, and one that is not there is missing.
+    fail(&place.on(&["study", "stop", &study], &researcher), 6);
+    fail(&place.on(&["study", "show", &"a".repeat(32)], &researcher), 5);
+    // A site may not submit.
+    let key = std::fs::read(&place.key).expect("a key");
+    assert_eq!(key.len(), 32);
+    fail(&place.on(&["study", "submit", text(&plan)], &site), 4);
+    drop(agent);
+}
+
+#[test]
+fn whoever_is_not_who_they_should_be_is_told_so() {
+    let federation = Federation::found();
+    let place = &federation.place;
+    let researcher = federation.join("researcher", "dr-chen");
+    let list = place.on(&["study", "list"], &researcher);
+    succeed(&list);
+
+    // The port is taken.
+    let second = place.path("second");
+    let init = ["coordinator", "init", "--name", "second", "--trust", &federation.root];
+    succeed(&place.on(&[&init[..], &["--listen", &federation.address]].concat(), &second));
+    let message = fail(&place.on(&["coordinator", "serve"], &second), 8);
+    assert!(message.contains("port is taken"), "{message}");
+    // One folder serves one coordinator.
+    let message = fail(&place.on(&["coordinator", "serve"], &federation.coordinator), 8);
+    assert!(message.contains("another coordinator is serving"), "{message}");
+
+    // Another TLS key than the pinned one answers.
+    let other = "1".repeat(64);
+    let mut enrol = vec!["agent", "enrol", "--name", "south", "--coordinator", &federation.address];
+    enrol.extend(["--coordinator-key", &other, "--trust", &federation.root]);
+    let south = place.path("south");
+    let message = fail(&place.on(&enrol, &south), 8);
+    assert!(message.contains("pinned"), "{message}");
+    // Nobody answers there any more, or never did.
+    enrol[5] = "127.0.0.1:1";
+    let message = fail(&place.on(&enrol, &place.path("west")), 8);
+    assert!(message.contains("is the coordinator running"), "{message}");
+
+    // Governance puts the researcher out.
+    succeed(&place.on(&["governance", "revoke", "dr-chen"], &federation.governance));
+    let message = fail(&place.on(&["governance", "revoke", "dr-chen"], &federation.governance), 5);
+    assert!(message.contains("dr-chen"), "{message}");
+    federation.import();
+    let output = crate::program::run(&list);
+    assert_ne!(output.status.code(), Some(0));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("revoked"), "{message}");
+    let roster = ["coordinator", "roster", "--dir", text(&federation.coordinator), "--json"];
+    let roster = json(&succeed(&roster));
+    assert_eq!(roster["members"][1]["revoked"], true, "{roster}");
+}
