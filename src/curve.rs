@@ -29,7 +29,12 @@ pub struct Point {
 impl Point {
     /// What the coordinator says of a version.
     pub fn new(version: &wire::Version, figures: Option<Figures>) -> Self {
-        let charges = || version.contributions.iter().filter_map(|site| site.charge.as_ref());
+        let charges = || {
+            version
+                .contributions
+                .iter()
+                .filter_map(|site| site.charge.as_ref())
+        };
         Self {
             version: version.number,
             published_at: version.published_at,
@@ -59,7 +64,9 @@ pub fn to_csv(points: &[Point]) -> Result<String> {
             number(point.epsilon),
             number(point.delta),
         ];
-        let values = point.figures.map_or([None; Figures::NAMES.len()], |figures| figures.values());
+        let values = point
+            .figures
+            .map_or([None; Figures::NAMES.len()], |figures| figures.values());
         row.extend(values.into_iter().map(number));
         writer.write_record(row)?;
     }
@@ -82,10 +89,18 @@ pub fn to_svg(title: &str, points: &[Point]) -> Option<String> {
         let at = Figures::NAMES.iter().position(|known| *known == name)?;
         point.figures?.values()[at]
     };
-    if points.iter().all(|point| series.iter().all(|(name, _)| value(point, name).is_none())) {
+    if points
+        .iter()
+        .all(|point| series.iter().all(|(name, _)| value(point, name).is_none()))
+    {
         return None;
     }
-    let last = points.iter().map(|point| point.version).max().unwrap_or(1).max(1);
+    let last = points
+        .iter()
+        .map(|point| point.version)
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let x = |version: u32| LEFT + FRAME_WIDTH * f64::from(version) / f64::from(last);
     let y = |score: f64| TOP + FRAME_HEIGHT * (1.0 - score);
     let mut svg = format!(
@@ -99,41 +114,69 @@ pub fn to_svg(title: &str, points: &[Point]) -> Option<String> {
         let score = f64::from(tenth) / 10.0;
         let at = y(score);
         let right = LEFT + FRAME_WIDTH;
-        line(&mut svg, format_args!(
-            "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"#ddd\"/>\
+        line(
+            &mut svg,
+            format_args!(
+                "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"#ddd\"/>\
              <text x=\"44\" y=\"{:.1}\" text-anchor=\"end\">{score:.1}</text>",
-            at + 4.0
-        ));
+                at + 4.0
+            ),
+        );
     }
     for version in (0..=last).step_by(last.div_ceil(10) as usize) {
         let (at, below) = (x(version), TOP + FRAME_HEIGHT + 18.0);
-        line(&mut svg, format_args!(
-            "<text x=\"{at:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{version}</text>"
-        ));
+        line(
+            &mut svg,
+            format_args!(
+                "<text x=\"{at:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{version}</text>"
+            ),
+        );
     }
-    line(&mut svg, format_args!(
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">round</text>",
-        LEFT + FRAME_WIDTH / 2.0,
-        HEIGHT - 20.0
-    ));
+    line(
+        &mut svg,
+        format_args!(
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">round</text>",
+            LEFT + FRAME_WIDTH / 2.0,
+            HEIGHT - 20.0
+        ),
+    );
     for (index, (name, colour)) in series.iter().enumerate() {
-        let known = points.iter().filter_map(|point| Some((point.version, value(point, name)?)));
-        let known: Vec<_> = known.map(|(version, score)| (x(version), y(score))).collect();
-        let path: Vec<_> = known.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        line(&mut svg, format_args!(
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            path.join(" ")
-        ));
+        let known = points
+            .iter()
+            .filter_map(|point| Some((point.version, value(point, name)?)));
+        let known: Vec<_> = known
+            .map(|(version, score)| (x(version), y(score)))
+            .collect();
+        let path: Vec<_> = known
+            .iter()
+            .map(|(x, y)| format!("{x:.1},{y:.1}"))
+            .collect();
+        line(
+            &mut svg,
+            format_args!(
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                path.join(" ")
+            ),
+        );
         for (x, y) in known {
-            line(&mut svg, format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"));
+            line(
+                &mut svg,
+                format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"),
+            );
         }
-        let (at, top) = (LEFT + FRAME_WIDTH - 90.0, TOP + FRAME_HEIGHT - 40.0 + 18.0 * index as f64);
-        line(&mut svg, format_args!(
-            "<rect x=\"{at}\" y=\"{}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>\
+        let (at, top) = (
+            LEFT + FRAME_WIDTH - 90.0,
+            TOP + FRAME_HEIGHT - 40.0 + 18.0 * index as f64,
+        );
+        line(
+            &mut svg,
+            format_args!(
+                "<rect x=\"{at}\" y=\"{}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>\
              <text x=\"{}\" y=\"{top}\">{name}</text>",
-            top - 6.0,
-            at + 18.0
-        ));
+                top - 6.0,
+                at + 18.0
+            ),
+        );
     }
     svg += "</svg>\n";
     Some(svg)
@@ -145,7 +188,10 @@ fn line(svg: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -159,7 +205,11 @@ mod tests {
             sites: 3,
             epsilon: Some(f64::from(version)),
             delta: Some(1e-5),
-            figures: Some(Figures { accuracy: Some(accuracy), auc: Some(0.5), ..Figures::default() }),
+            figures: Some(Figures {
+                accuracy: Some(accuracy),
+                auc: Some(0.5),
+                ..Figures::default()
+            }),
         };
         vec![point(0, 0.5), point(1, 1.0)]
     }
@@ -170,7 +220,10 @@ mod tests {
         points[0].figures = None;
         let text = to_csv(&points).expect("a table");
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[0].starts_with("version,published_at_ms,sites,epsilon,delta,accuracy"), "{text}");
+        assert!(
+            lines[0].starts_with("version,published_at_ms,sites,epsilon,delta,accuracy"),
+            "{text}"
+        );
         assert!(lines[1].starts_with("0,5,3,0,0.00001,,"), "{text}");
         assert!(lines[2].starts_with("1,5,3,1,0.00001,1,"), "{text}");
     }

@@ -27,13 +27,13 @@ use consilium_models::training::StopFlag;
 use consilium_proto::{ErrorCode, ParameterVector, Plan};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{plans::NetworkName, shards::Split};
 use self::{
     federation::Federation,
     material::{HospitalFolder, Material},
     plans::{Protection, Settings},
     report::{Alone, Report, Together, TogetherPrivate},
 };
+pub use self::{plans::NetworkName, shards::Split};
 use crate::{
     failure::{Interrupted, refuse},
     output,
@@ -98,8 +98,20 @@ pub async fn run(options: Options) -> Result<()> {
     output::note(format_args!("the demo's files are in {}", dir.display()));
     let material = options.material(&dir)?;
     let settings = options.settings(&material);
-    let plain = plans::write(&dir, "without-privacy", &settings, &material, Protection::None)?;
-    let private = plans::write(&dir, "with-privacy", &settings, &material, Protection::Private)?;
+    let plain = plans::write(
+        &dir,
+        "without-privacy",
+        &settings,
+        &material,
+        Protection::None,
+    )?;
+    let private = plans::write(
+        &dir,
+        "with-privacy",
+        &settings,
+        &material,
+        Protection::Private,
+    )?;
     report::announce(&material, &settings);
 
     let scoring = Scoring::new(&plain, &material)?;
@@ -154,10 +166,16 @@ impl Options {
     }
 
     fn settings(&self, material: &Material) -> Settings {
-        let largest = material.hospitals.iter().map(|hospital| hospital.patients).max();
+        let largest = material
+            .hospitals
+            .iter()
+            .map(|hospital| hospital.patients)
+            .max();
         let allowed = 1.0 / (10.0 * largest.unwrap_or(1).max(1) as f64);
         Settings {
-            network: self.network.unwrap_or_else(|| NetworkName::for_material(material)),
+            network: self
+                .network
+                .unwrap_or_else(|| NetworkName::for_material(material)),
             rounds: self.rounds,
             seed: self.seed,
             epsilon: self.epsilon,
@@ -173,12 +191,17 @@ fn folder(given: Option<&Path>) -> Result<PathBuf> {
         return Ok(folder.context("making a temporary folder")?.keep());
     };
     std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-    let mut entries = std::fs::read_dir(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut entries =
+        std::fs::read_dir(path).with_context(|| format!("opening {}", path.display()))?;
     if entries.next().is_some() {
-        let message = format!("{} is not empty: give --dir a new or empty folder", path.display());
+        let message = format!(
+            "{} is not empty: give --dir a new or empty folder",
+            path.display()
+        );
         return refuse(ErrorCode::Precondition, message);
     }
-    path.canonicalize().with_context(|| format!("opening {}", path.display()))
+    path.canonicalize()
+        .with_context(|| format!("opening {}", path.display()))
 }
 
 /// The public parts, ready for the plans' network.
@@ -190,7 +213,10 @@ struct Scoring {
 impl Scoring {
     fn new(plan: &Plan, material: &Material) -> Result<Self> {
         let open = |part| Scorer::open(plan, &material.public, part, None);
-        Ok(Self { val: open(Part::Val)?, test: open(Part::Test)? })
+        Ok(Self {
+            val: open(Part::Val)?,
+            test: open(Part::Test)?,
+        })
     }
 }
 

@@ -50,13 +50,21 @@ pub struct Interrupted;
 /// # Errors
 /// Always.
 pub fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T> {
-    Err(Failure { code, message: message.into() }.into())
+    Err(Failure {
+        code,
+        message: message.into(),
+    }
+    .into())
 }
 
 /// What a refused call means, as a failure.
 pub fn refused_call(status: tonic::Status) -> anyhow::Error {
     let (code, message) = explain(&status);
-    Failure { code, message: format!("the coordinator says: {message}") }.into()
+    Failure {
+        code,
+        message: format!("the coordinator says: {message}"),
+    }
+    .into()
 }
 
 /// Puts errors that say nothing about it into a class.
@@ -70,7 +78,13 @@ pub trait Classify<T> {
 
 impl<T, E: Into<anyhow::Error>> Classify<T> for Result<T, E> {
     fn classify(self, code: ErrorCode) -> Result<T> {
-        self.map_err(|error| Classified { code, error: error.into() }.into())
+        self.map_err(|error| {
+            Classified {
+                code,
+                error: error.into(),
+            }
+            .into()
+        })
     }
 }
 
@@ -205,12 +219,18 @@ pub fn report(result: Result<()>) -> ExitCode {
         return ExitCode::from(INTERRUPTED);
     }
     let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
-    crate::output::note(format_args!("{} {}", crate::output::red("error:"), message(&error)));
+    crate::output::note(format_args!(
+        "{} {}",
+        crate::output::red("error:"),
+        message(&error)
+    ));
     ExitCode::from(code_of(&error).exit_code())
 }
 
@@ -249,9 +269,13 @@ mod tests {
 
     #[test]
     fn a_class_given_from_outside_wins_and_keeps_the_message() {
-        let error = std::fs::read("no such file").classify(ErrorCode::Invalid).expect_err("no file");
+        let error = std::fs::read("no such file")
+            .classify(ErrorCode::Invalid)
+            .expect_err("no file");
         assert_eq!(code_of(&error), ErrorCode::Invalid);
-        let plain = std::fs::read("no such file").expect_err("no file").to_string();
+        let plain = std::fs::read("no such file")
+            .expect_err("no file")
+            .to_string();
         assert_eq!(message(&error), plain);
     }
 }

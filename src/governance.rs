@@ -52,7 +52,12 @@ impl Governance {
         // The key comes last: a folder without it can be started again.
         write_history(&folder.join(ROSTER_FILE), &history)?;
         write_sealed(&path, key, CONTEXT, &pkcs8)?;
-        Ok(Self { folder: folder.to_owned(), signer, history, roster })
+        Ok(Self {
+            folder: folder.to_owned(),
+            signer,
+            history,
+            roster,
+        })
     }
 
     /// Opens the folder that [`Self::init`] made.
@@ -74,7 +79,12 @@ impl Governance {
         let signer = Signer::from_pkcs8(&pkcs8)?;
         let history = read_history(&folder.join(ROSTER_FILE))?;
         let roster = Roster::open_history(&history, &signer.public_key().fingerprint())?;
-        Ok(Self { folder: folder.to_owned(), signer, history, roster })
+        Ok(Self {
+            folder: folder.to_owned(),
+            signer,
+            history,
+            roster,
+        })
     }
 
     /// Fingerprint of the key: what every node is told to trust.
@@ -100,10 +110,14 @@ impl Governance {
         let application = Application::open(application)?;
         let key = application.identity_key;
         let not_after = now + u64::from(days) * DAY;
-        let signed = self.roster.admit(application, &self.signer, now, not_after)?;
+        let signed = self
+            .roster
+            .admit(application, &self.signer, now, not_after)?;
         self.extend(signed)?;
         let member = self.roster.by_identity_key(&key);
-        member.cloned().context("the new epoch lacks its new member")
+        member
+            .cloned()
+            .context("the new epoch lacks its new member")
     }
 
     /// Puts a member out, by number or by name.
@@ -115,11 +129,15 @@ impl Governance {
             member.id.to_string() == who || (member.name.as_str() == who && !member.revoked)
         };
         let Some(member) = self.roster.members().find(is_meant).cloned() else {
-            let message = format!("no member is called {who:?}: `consilium governance show` lists them");
+            let message =
+                format!("no member is called {who:?}: `consilium governance show` lists them");
             return refuse(ErrorCode::Missing, message);
         };
         if member.revoked {
-            return refuse(ErrorCode::Precondition, format!("{} is revoked already", member.name));
+            return refuse(
+                ErrorCode::Precondition,
+                format!("{} is revoked already", member.name),
+            );
         }
         let signed = self.roster.revoke(member.id, &self.signer, now)?;
         self.extend(signed)?;
@@ -128,7 +146,12 @@ impl Governance {
 
     fn extend(&mut self, signed: Signed) -> Result<()> {
         let next = self.roster.open_next(&signed)?;
-        let history = self.history.iter().cloned().chain([signed]).collect::<Vec<_>>();
+        let history = self
+            .history
+            .iter()
+            .cloned()
+            .chain([signed])
+            .collect::<Vec<_>>();
         write_history(&self.folder.join(ROSTER_FILE), &history)?;
         self.roster = next;
         self.history = history;
@@ -156,7 +179,10 @@ pub fn write_history(path: &Path, history: &[Signed]) -> Result<()> {
 pub fn read_history(path: &Path) -> Result<Vec<Signed>> {
     let context = || format!("reading the roster {}", path.display());
     if std::fs::metadata(path).with_context(context)?.len() > ROSTER_LIMIT {
-        return refuse(ErrorCode::Invalid, format!("{} is too large for a roster", path.display()));
+        return refuse(
+            ErrorCode::Invalid,
+            format!("{} is too large for a roster", path.display()),
+        );
     }
     let bytes = std::fs::read(path).with_context(context)?;
     let mut rest = bytes.as_slice();
@@ -195,15 +221,25 @@ mod tests {
     fn what_was_admitted_and_revoked_is_there_after_a_restart() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut governance = Governance::init(folder.path(), &key(), 1000).expect("a folder");
-        let site = governance.admit(&application("north", Role::Site), 30, 1000).expect("new");
-        governance.admit(&application("south", Role::Site), 30, 1000).expect("new");
+        let site = governance
+            .admit(&application("north", Role::Site), 30, 1000)
+            .expect("new");
+        governance
+            .admit(&application("south", Role::Site), 30, 1000)
+            .expect("new");
         governance.revoke("north", 1001).expect("a member");
         let root = governance.trust_root();
 
         let again = Governance::open(folder.path(), &key()).expect("its own folder");
         assert_eq!(again.trust_root(), root);
         assert_eq!(again.roster().epoch(), 3);
-        assert!(again.roster().member(site.id).expect("never dropped").revoked);
+        assert!(
+            again
+                .roster()
+                .member(site.id)
+                .expect("never dropped")
+                .revoked
+        );
         assert_eq!(site.not_after, 1000 + 30 * DAY);
         Roster::open_history(again.history(), &root).expect("a history that others believe");
     }
@@ -212,8 +248,14 @@ mod tests {
     fn names_that_are_taken_or_unknown_are_refused_and_change_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut governance = Governance::init(folder.path(), &key(), 1000).expect("a folder");
-        governance.admit(&application("north", Role::Site), 30, 1000).expect("new");
-        assert!(governance.admit(&application("north", Role::Site), 30, 1000).is_err());
+        governance
+            .admit(&application("north", Role::Site), 30, 1000)
+            .expect("new");
+        assert!(
+            governance
+                .admit(&application("north", Role::Site), 30, 1000)
+                .is_err()
+        );
         assert!(governance.revoke("east", 1000).is_err());
         governance.revoke("1", 1000).expect("by number");
         assert!(governance.revoke("1", 1000).is_err());

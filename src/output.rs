@@ -33,7 +33,11 @@ pub fn note(text: impl Display) {
 /// Red where a person reads, plain elsewhere.
 pub fn red(text: impl Display) -> String {
     let is_plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
-    if is_plain { text.to_string() } else { format!("\x1b[1;31m{text}\x1b[0m") }
+    if is_plain {
+        text.to_string()
+    } else {
+        format!("\x1b[1;31m{text}\x1b[0m")
+    }
 }
 
 /// Rows in columns as wide as their widest cell; the first row is the header.
@@ -69,7 +73,11 @@ pub fn time(milliseconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")

@@ -69,7 +69,12 @@ impl Picture {
     /// A label that is neither.
     pub fn class_in(&self, classes: &[String]) -> Result<usize> {
         let by_name = classes.iter().position(|class| *class == self.label);
-        let by_number = || self.label.parse().ok().filter(|&index| index < classes.len());
+        let by_number = || {
+            self.label
+                .parse()
+                .ok()
+                .filter(|&index| index < classes.len())
+        };
         match by_name.or_else(by_number) {
             Some(index) => Ok(index),
             None => refuse(
@@ -105,25 +110,48 @@ impl PictureSet {
         if path.is_file() {
             let parent = path.parent().filter(|parent| *parent != Path::new(""));
             let name = name_of(parent.unwrap_or(Path::new(".")))?;
-            return Ok(Self { name, place: Place::Npz(path.to_owned()) });
+            return Ok(Self {
+                name,
+                place: Place::Npz(path.to_owned()),
+            });
         }
         if !path.is_dir() {
             let message = format!("{} does not exist: give a folder or an npz", path.display());
             return refuse(ErrorCode::Missing, message);
         }
-        let has_parts = |folder: &Path| ["train", "val", "test"].iter().any(|part| folder.join(part).is_dir());
+        let has_parts = |folder: &Path| {
+            ["train", "val", "test"]
+                .iter()
+                .any(|part| folder.join(part).is_dir())
+        };
         if has_parts(path) {
             // The folder of the data set is the one around `png`.
-            let named = if path.ends_with("png") { path.join("..") } else { path.to_owned() };
-            return Ok(Self { name: name_of(&named)?, place: Place::Folder(path.to_owned()) });
+            let named = if path.ends_with("png") {
+                path.join("..")
+            } else {
+                path.to_owned()
+            };
+            return Ok(Self {
+                name: name_of(&named)?,
+                place: Place::Folder(path.to_owned()),
+            });
         }
         let inner = path.join("png");
         if has_parts(&inner) {
-            return Ok(Self { name: name_of(path)?, place: Place::Folder(inner) });
+            return Ok(Self {
+                name: name_of(path)?,
+                place: Place::Folder(inner),
+            });
         }
-        let archives: Vec<_> = list(path)?.into_iter().filter(|path| extension_of(path) == "npz").collect();
+        let archives: Vec<_> = list(path)?
+            .into_iter()
+            .filter(|path| extension_of(path) == "npz")
+            .collect();
         match archives.as_slice() {
-            [archive] => Ok(Self { name: name_of(path)?, place: Place::Npz(archive.clone()) }),
+            [archive] => Ok(Self {
+                name: name_of(path)?,
+                place: Place::Npz(archive.clone()),
+            }),
             _ => refuse(
                 ErrorCode::Missing,
                 format!(
@@ -159,29 +187,57 @@ impl PictureSet {
 }
 
 fn name_of(folder: &Path) -> Result<String> {
-    let path = folder.canonicalize().with_context(|| format!("opening {}", folder.display()))?;
-    Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    let path = folder
+        .canonicalize()
+        .with_context(|| format!("opening {}", folder.display()))?;
+    Ok(path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned())
 }
 
 fn extension_of(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+    path.extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase()
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("opening {}", folder.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("opening {}", folder.display()))?;
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
 
 fn classes_of(part: &Path) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
-    for folder in list(part).classify(ErrorCode::Missing)?.into_iter().filter(|path| path.is_dir()) {
-        let label = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for folder in list(part)
+        .classify(ErrorCode::Missing)?
+        .into_iter()
+        .filter(|path| path.is_dir())
+    {
+        let label = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         for file in list(&folder)? {
             if EXTENSIONS.contains(&extension_of(&file).as_str()) {
-                let id = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                pictures.push(Picture { id, label: label.clone(), content: Content::File(file) });
+                let id = file
+                    .file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                pictures.push(Picture {
+                    id,
+                    label: label.clone(),
+                    content: Content::File(file),
+                });
             }
         }
     }
@@ -203,20 +259,28 @@ fn from_npz(path: &Path, part: &str) -> Result<Vec<Picture>> {
         true => whole_numbers(&mut archive, &format!("{part}_ids"))?.0,
         false => (0..labels.len() as u64).collect(),
     };
-    let (count, height, width, channels) = match shape.as_slice() {
-        &[count, height, width] => (count, height, width, 1),
-        &[count, height, width, 3] => (count, height, width, 3),
+    let (count, height, width, channels) = match *shape.as_slice() {
+        [count, height, width] => (count, height, width, 1),
+        [count, height, width, 3] => (count, height, width, 3),
         _ => bail!("{part}_images must be N x H x W or N x H x W x 3, found {shape:?}"),
     };
     let size = usize::try_from(height * width * channels)?;
     if labels.len() as u64 != count || ids.len() != labels.len() || size == 0 {
-        bail!("{part} has {count} images, {} labels and {} ids", labels.len(), ids.len());
+        bail!(
+            "{part} has {count} images, {} labels and {} ids",
+            labels.len(),
+            ids.len()
+        );
     }
     let mut pictures = Vec::with_capacity(labels.len());
     for ((pixels, label), id) in pixels.chunks_exact(size).zip(labels).zip(ids) {
         let (width, height) = (u32::try_from(width)?, u32::try_from(height)?);
         let content = Content::Png(to_png(pixels.to_vec(), width, height, channels == 3)?);
-        pictures.push(Picture { id: format!("{id:05}"), label: label.to_string(), content });
+        pictures.push(Picture {
+            id: format!("{id:05}"),
+            label: label.to_string(),
+            content,
+        });
     }
     Ok(pictures)
 }
@@ -227,19 +291,25 @@ fn to_png(pixels: Vec<u8>, width: u32, height: u32, is_rgb: bool) -> Result<Vec<
         false => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
     };
     let mut bytes = Cursor::new(Vec::new());
-    picture.context("too few pixels")?.write_to(&mut bytes, ImageFormat::Png)?;
+    picture
+        .context("too few pixels")?
+        .write_to(&mut bytes, ImageFormat::Png)?;
     Ok(bytes.into_inner())
 }
 
 type Archive = NpzArchive<BufReader<File>>;
 
 fn array<T: npyz::Deserialize>(archive: &mut Archive, name: &str) -> Result<(Vec<T>, Vec<u64>)> {
-    let file = archive.by_name(name)?.with_context(|| format!("the npz has no array {name:?}"))?;
+    let file = archive
+        .by_name(name)?
+        .with_context(|| format!("the npz has no array {name:?}"))?;
     if file.order() != npyz::Order::C {
         bail!("the array {name:?} must be stored row by row (C order)");
     }
     let shape = file.shape().to_vec();
-    let values = file.into_vec().with_context(|| format!("the array {name:?}"))?;
+    let values = file
+        .into_vec()
+        .with_context(|| format!("the array {name:?}"))?;
     Ok((values, shape))
 }
 
@@ -249,7 +319,10 @@ fn whole_numbers(archive: &mut Archive, name: &str) -> Result<(Vec<u64>, Vec<u64
         return Ok((values.into_iter().map(u64::from).collect(), shape));
     }
     if let Ok((values, shape)) = array::<i32>(archive, name) {
-        let values = values.into_iter().map(u64::try_from).collect::<Result<_, _>>()?;
+        let values = values
+            .into_iter()
+            .map(u64::try_from)
+            .collect::<Result<_, _>>()?;
         return Ok((values, shape));
     }
     if let Ok((values, shape)) = array::<u32>(archive, name) {
@@ -259,7 +332,13 @@ fn whole_numbers(archive: &mut Archive, name: &str) -> Result<(Vec<u64>, Vec<u64
         return Ok((values.into_iter().map(u64::from).collect(), shape));
     }
     let (values, shape) = array::<i64>(archive, name)?;
-    Ok((values.into_iter().map(u64::try_from).collect::<Result<_, _>>()?, shape))
+    Ok((
+        values
+            .into_iter()
+            .map(u64::try_from)
+            .collect::<Result<_, _>>()?,
+        shape,
+    ))
 }
 
 #[cfg(test)]
@@ -298,11 +377,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("some.npz");
         write_npz(&path);
-        let pictures = PictureSet::open(&path).expect("a set").part("test").expect("its part");
-        let shown: Vec<_> = pictures.iter().map(|p| (p.id.as_str(), p.label.as_str())).collect();
+        let pictures = PictureSet::open(&path)
+            .expect("a set")
+            .part("test")
+            .expect("its part");
+        let shown: Vec<_> = pictures
+            .iter()
+            .map(|p| (p.id.as_str(), p.label.as_str()))
+            .collect();
         assert_eq!(shown, [("00000", "1"), ("00001", "0")]);
         let bytes = pictures[1].read().expect("bytes");
-        let pixels = image::load_from_memory(&bytes).expect("a PNG").into_luma8().into_raw();
+        let pixels = image::load_from_memory(&bytes)
+            .expect("a PNG")
+            .into_luma8()
+            .into_raw();
         assert_eq!(pixels, [5, 6, 7, 8]);
         let classes = ["normal".to_owned(), "sick".to_owned()];
         assert_eq!(pictures[0].class_in(&classes).expect("a class"), 1);
@@ -314,14 +402,25 @@ mod tests {
         for (class, file) in [("b", "2.png"), ("a", "1.PNG"), ("a", "notes.txt")] {
             let class = folder.path().join("png/val").join(class);
             std::fs::create_dir_all(&class).expect("a folder");
-            File::create(class.join(file)).expect("a file").write_all(b"x").expect("bytes");
+            File::create(class.join(file))
+                .expect("a file")
+                .write_all(b"x")
+                .expect("bytes");
         }
         let set = PictureSet::open(folder.path()).expect("a set");
-        assert_eq!(Some(set.name()), folder.path().file_name().and_then(|name| name.to_str()));
+        assert_eq!(
+            Some(set.name()),
+            folder.path().file_name().and_then(|name| name.to_str())
+        );
         let pictures = set.part("val").expect("its part");
-        let shown: Vec<_> = pictures.iter().map(|p| (p.id.as_str(), p.label.as_str())).collect();
+        let shown: Vec<_> = pictures
+            .iter()
+            .map(|p| (p.id.as_str(), p.label.as_str()))
+            .collect();
         assert_eq!(shown, [("1", "a"), ("2", "b")]);
-        let error = pictures[0].class_in(&["c".to_owned()]).expect_err("no such class");
+        let error = pictures[0]
+            .class_in(&["c".to_owned()])
+            .expect_err("no such class");
         assert!(error.to_string().contains("rename the folder"), "{error}");
         assert!(set.part("test").is_err());
     }

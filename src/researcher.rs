@@ -44,11 +44,22 @@ pub struct Study {
 
 impl Study {
     fn read(detail: wire::StudyDetail) -> Result<Self> {
-        let summary = detail.summary.as_ref().context("the coordinator's answer has no summary")?;
+        let summary = detail
+            .summary
+            .as_ref()
+            .context("the coordinator's answer has no summary")?;
         let id = StudyId::try_from(summary.study.as_slice())?;
         let plan = Plan::from_canonical(&detail.plan)?;
-        let layout = detail.layout.clone().context("the coordinator's answer has no layout")?;
-        Ok(Self { id, plan, layout: layout.try_into()?, detail })
+        let layout = detail
+            .layout
+            .clone()
+            .context("the coordinator's answer has no layout")?;
+        Ok(Self {
+            id,
+            plan,
+            layout: layout.try_into()?,
+            detail,
+        })
     }
 
     /// State, rounds and reason.
@@ -87,7 +98,11 @@ impl Researcher {
         let studies = StudiesClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
-        Ok(Self { membership, channel, studies })
+        Ok(Self {
+            membership,
+            channel,
+            studies,
+        })
     }
 
     /// The roster as the coordinator relays it and governance signed it.
@@ -112,13 +127,19 @@ impl Researcher {
             plan: plan.clone(),
             canonical_plan: plan.to_canonical(),
             layout: layout.clone(),
-            weights: Transfer { chunks, digest: weights.digest(layout) },
+            weights: Transfer {
+                chunks,
+                digest: weights.digest(layout),
+            },
         };
         let first = submit_message::Part::Submission((&submission).into());
         let rest = (0..chunks.count()).map(move |index| {
             let range = chunks.range(index);
             let data = bytes[range.start as usize..range.end as usize].to_vec();
-            submit_message::Part::Chunk(wire::Chunk { index, data: data.into() })
+            submit_message::Part::Chunk(wire::Chunk {
+                index,
+                data: data.into(),
+            })
         });
         let messages = std::iter::once(first).chain(rest);
         let messages = messages.map(|part| wire::SubmitMessage { part: Some(part) });
@@ -132,7 +153,11 @@ impl Researcher {
     /// # Errors
     /// What the coordinator refuses.
     pub async fn list(&mut self) -> Result<Vec<wire::StudySummary>> {
-        let list = self.studies.list(wire::Empty {}).await.map_err(refused_call)?;
+        let list = self
+            .studies
+            .list(wire::Empty {})
+            .await
+            .map_err(refused_call)?;
         Ok(list.into_inner().studies)
     }
 
@@ -141,7 +166,11 @@ impl Researcher {
     /// # Errors
     /// What the coordinator refuses; an answer that cannot be read.
     pub async fn show(&mut self, id: StudyId) -> Result<Study> {
-        let detail = self.studies.show(wire::StudyRef::from(id)).await.map_err(refused_call)?;
+        let detail = self
+            .studies
+            .show(wire::StudyRef::from(id))
+            .await
+            .map_err(refused_call)?;
         Study::read(detail.into_inner())
     }
 
@@ -154,8 +183,16 @@ impl Researcher {
         id: StudyId,
         from_event: u64,
     ) -> Result<Streaming<wire::StudyEvent>> {
-        let request = wire::WatchRequest { study: id.as_bytes().to_vec(), from_event };
-        Ok(self.studies.watch(request).await.map_err(refused_call)?.into_inner())
+        let request = wire::WatchRequest {
+            study: id.as_bytes().to_vec(),
+            from_event,
+        };
+        Ok(self
+            .studies
+            .watch(request)
+            .await
+            .map_err(refused_call)?
+            .into_inner())
     }
 
     /// Ends a study before its last round; it can be resumed.

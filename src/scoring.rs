@@ -32,13 +32,33 @@ pub struct Figures {
 
 impl Figures {
     /// Names of the figures, in the order of [`Self::values`].
-    pub const NAMES: [&'static str; 6] =
-        ["accuracy", "balanced_accuracy", "auc", "f1", "loss", "calibration_error"];
+    pub const NAMES: [&'static str; 6] = [
+        "accuracy",
+        "balanced_accuracy",
+        "auc",
+        "f1",
+        "loss",
+        "calibration_error",
+    ];
 
     /// The figures in a fixed order.
     pub fn values(&self) -> [Option<f64>; 6] {
-        let Self { accuracy, balanced_accuracy, auc, f1, loss, calibration_error } = *self;
-        [accuracy, balanced_accuracy, auc, f1, loss, calibration_error]
+        let Self {
+            accuracy,
+            balanced_accuracy,
+            auc,
+            f1,
+            loss,
+            calibration_error,
+        } = *self;
+        [
+            accuracy,
+            balanced_accuracy,
+            auc,
+            f1,
+            loss,
+            calibration_error,
+        ]
     }
 }
 
@@ -77,7 +97,12 @@ impl Scorer {
             inputs.extend(input);
             targets.push(target);
         }
-        Ok(Self { network, classes: plan.classes.len(), inputs, targets })
+        Ok(Self {
+            network,
+            classes: plan.classes.len(),
+            inputs,
+            targets,
+        })
     }
 
     /// Number of records.
@@ -103,7 +128,10 @@ impl Scorer {
         let mut labels = Vec::with_capacity(self.targets.len());
         for (probabilities, target) in predictions.chunks(classes).zip(&self.targets) {
             let Target::Class(label) = *target else {
-                return refuse(ErrorCode::Invalid, "the data holds numbers where the plan has classes");
+                return refuse(
+                    ErrorCode::Invalid,
+                    "the data holds numbers where the plan has classes",
+                );
             };
             evaluation.add(probabilities, label)?;
             labels.push(label);
@@ -127,24 +155,38 @@ impl Scorer {
             }
         }
         let scores = evaluation.scores();
-        Figures { loss: Some(scores.mean_squared_error), ..Figures::default() }
+        Figures {
+            loss: Some(scores.mean_squared_error),
+            ..Figures::default()
+        }
     }
 }
 
 fn source(plan: &Plan, path: &Path, part: Part, target: Option<&str>) -> Result<Source> {
     if !path.exists() {
-        return refuse(ErrorCode::Missing, format!("{} does not exist", path.display()));
+        return refuse(
+            ErrorCode::Missing,
+            format!("{} does not exist", path.display()),
+        );
     }
     if plan.task != Task::TabularClassification {
         // Published sets keep their pictures beside an archive of the same.
         let inner = path.join("png");
-        return Ok(Source::detect(if inner.is_dir() { &inner } else { path }, part));
+        return Ok(Source::detect(
+            if inner.is_dir() { &inner } else { path },
+            part,
+        ));
     }
     match target {
-        Some(target) => {
-            Ok(Source::Table { file: path.to_owned(), target: target.to_owned(), patient: None })
-        }
-        None => refuse(ErrorCode::Invalid, "a table needs --target COLUMN: the column of labels"),
+        Some(target) => Ok(Source::Table {
+            file: path.to_owned(),
+            target: target.to_owned(),
+            patient: None,
+        }),
+        None => refuse(
+            ErrorCode::Invalid,
+            "a table needs --target COLUMN: the column of labels",
+        ),
     }
 }
 
@@ -174,7 +216,9 @@ mod tests {
             std::fs::create_dir_all(&class).expect("a folder");
             for index in 0..images {
                 let picture = image::GrayImage::from_pixel(28, 28, image::Luma([grey]));
-                picture.save(class.join(format!("{index}.png"))).expect("a file");
+                picture
+                    .save(class.join(format!("{index}.png")))
+                    .expect("a file");
             }
         }
         let scorer = Scorer::open(&plan, folder.path(), Part::Val, None).expect("a scorer");
@@ -196,7 +240,9 @@ mod tests {
         assert!(Scorer::open(&plan, &missing, Part::Val, None).is_err());
         let class = folder.path().join("val/grey");
         std::fs::create_dir_all(&class).expect("a folder");
-        image::GrayImage::new(28, 28).save(class.join("1.png")).expect("a file");
+        image::GrayImage::new(28, 28)
+            .save(class.join("1.png"))
+            .expect("a file");
         assert!(Scorer::open(&plan, folder.path(), Part::Val, None).is_err());
     }
 }

@@ -28,7 +28,12 @@ pub struct Unlock {
     #[arg(long, value_name = "FILE", env = "CONSILIUM_KEY_FILE")]
     pub key_file: Option<PathBuf>,
     /// Credential of the service manager (systemd) that seals the folder
-    #[arg(long, value_name = "NAME", env = "CONSILIUM_CREDENTIAL", conflicts_with = "key_file")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CONSILIUM_CREDENTIAL",
+        conflicts_with = "key_file"
+    )]
     pub credential: Option<String>,
 }
 
@@ -59,17 +64,23 @@ impl Unlock {
 
     fn given(&self) -> Result<Option<SealingKey>> {
         if let Some(path) = &self.key_file {
-            return Ok(Some(SealingKey::from_key_file(path).classify(ErrorCode::Denied)?));
+            return Ok(Some(
+                SealingKey::from_key_file(path).classify(ErrorCode::Denied)?,
+            ));
         }
         if let Some(name) = &self.credential {
-            return Ok(Some(SealingKey::from_credential(name).classify(ErrorCode::Denied)?));
+            return Ok(Some(
+                SealingKey::from_credential(name).classify(ErrorCode::Denied)?,
+            ));
         }
         let Some(text) = std::env::var_os(PASSPHRASE) else {
             return Ok(None);
         };
         let text = text.into_string().ok().map(Zeroizing::new);
         let text = text.with_context(|| format!("{PASSPHRASE} is not UTF-8"))?;
-        Ok(Some(SealingKey::from_passphrase(&text).classify(ErrorCode::Invalid)?))
+        Ok(Some(
+            SealingKey::from_passphrase(&text).classify(ErrorCode::Invalid)?,
+        ))
     }
 }
 
@@ -83,7 +94,10 @@ fn ask(twice: bool) -> Result<SealingKey> {
     let prompt = |text| rpassword::prompt_password(text).map(Zeroizing::new);
     let passphrase = prompt("Passphrase of the folder: ").context("asking for the passphrase")?;
     if twice && *prompt("The same again: ").context("asking for the passphrase")? != *passphrase {
-        return refuse(ErrorCode::Invalid, "the two passphrases differ: nothing was made");
+        return refuse(
+            ErrorCode::Invalid,
+            "the two passphrases differ: nothing was made",
+        );
     }
     SealingKey::from_passphrase(&passphrase).classify(ErrorCode::Invalid)
 }

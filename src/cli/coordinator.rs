@@ -78,9 +78,13 @@ impl Command {
 
     pub(super) async fn run(self) -> Result<()> {
         match self {
-            Self::Init { folder, name, trust, listen, json } => {
-                init(&folder, &name, trust, listen, json)
-            }
+            Self::Init {
+                folder,
+                name,
+                trust,
+                listen,
+                json,
+            } => init(&folder, &name, trust, listen, json),
             Self::Serve { folder, parent } => {
                 let key = folder.unlock.open()?;
                 let opened = CoordinatorFolder::open(&folder.dir, key)?;
@@ -89,9 +93,12 @@ impl Command {
                 output::line(server.local_addr())?;
                 Ok(Box::pin(server.run(stop)).await?)
             }
-            Self::Roster { dir, import, pending, json } => {
-                roster(&dir, import.as_deref(), pending.as_deref(), json).await
-            }
+            Self::Roster {
+                dir,
+                import,
+                pending,
+                json,
+            } => roster(&dir, import.as_deref(), pending.as_deref(), json).await,
         }
     }
 }
@@ -106,11 +113,17 @@ fn init(
     let key = folder.unlock.create()?;
     let application = CoordinatorFolder::init(&folder.dir, &key, name, trust)?;
     if let Some(listen) = listen {
-        let settings = Settings { listen, ..Settings::default() };
+        let settings = Settings {
+            listen,
+            ..Settings::default()
+        };
         settings.save(&CoordinatorFolder::settings_file(&folder.dir))?;
     }
     let opened = CoordinatorFolder::open(&folder.dir, key)?;
-    let (fingerprint, tls_key) = (Application::fingerprint(&application), opened.tls_key_digest());
+    let (fingerprint, tls_key) = (
+        Application::fingerprint(&application),
+        opened.tls_key_digest(),
+    );
     let file = folder.dir.join("application.bin");
     if as_json {
         return output::json(&json!({
@@ -126,7 +139,9 @@ fn init(
         ("fingerprint", fingerprint.to_string()),
         ("coordinator-key", tls_key.to_string()),
     ];
-    output::line(output::table(&rows.map(|(name, value)| vec![name.to_owned(), value])))
+    output::line(output::table(
+        &rows.map(|(name, value)| vec![name.to_owned(), value]),
+    ))
 }
 
 async fn roster(
@@ -137,7 +152,10 @@ async fn roster(
 ) -> Result<()> {
     if let Some(file) = import {
         let roster = CoordinatorFolder::import_roster(dir, &read_history(file)?).await?;
-        output::note(format_args!("the roster is now at epoch {}", roster.epoch()));
+        output::note(format_args!(
+            "the roster is now at epoch {}",
+            roster.epoch()
+        ));
     }
     let pending = CoordinatorFolder::pending(dir).await?;
     if let Some(folder) = pending_to {
@@ -146,11 +164,18 @@ async fn roster(
     let history = CoordinatorFolder::roster_history(dir).await?;
     // The coordinator pinned its trust root and checks every epoch it takes in against it.
     let roster = match history.first() {
-        Some(first) => Some(Roster::open_history(&history, &first.signer().fingerprint())?),
+        Some(first) => Some(Roster::open_history(
+            &history,
+            &first.signer().fingerprint(),
+        )?),
         None => None,
     };
     if as_json {
-        let members: Vec<_> = roster.iter().flat_map(Roster::members).map(to_json).collect();
+        let members: Vec<_> = roster
+            .iter()
+            .flat_map(Roster::members)
+            .map(to_json)
+            .collect();
         let applicants = pending.iter().map(|(signed, application)| {
             json!({
                 "name": application.name,
@@ -166,17 +191,27 @@ async fn roster(
     }
     match &roster {
         Some(roster) => output::line(members_table(roster.members()))?,
-        None => output::note("no roster yet: take in the one that governance wrote with --import FILE"),
+        None => {
+            output::note("no roster yet: take in the one that governance wrote with --import FILE")
+        }
     }
     if pending.is_empty() {
         return Ok(());
     }
-    let header = ["\napplicant", "role", "fingerprint"].map(str::to_owned).to_vec();
+    let header = ["\napplicant", "role", "fingerprint"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = pending.iter().map(|(signed, application)| {
         let fingerprint = Application::fingerprint(signed).to_string();
-        vec![application.name.to_string(), application.role.to_string(), fingerprint]
+        vec![
+            application.name.to_string(),
+            application.role.to_string(),
+            fingerprint,
+        ]
     });
-    output::line(output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))
+    output::line(output::table(
+        &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+    ))
 }
 
 fn write_applications(folder: &Path, pending: &[(Signed, Application)]) -> Result<()> {

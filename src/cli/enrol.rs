@@ -67,11 +67,17 @@ impl Enrol {
     pub(super) async fn run(&self, role: Role) -> Result<()> {
         let membership = self.membership(role)?;
         if membership.role() != role {
-            let message = format!("{} holds a {}, not a {role}", self.dir.display(), membership.role());
+            let message = format!(
+                "{} holds a {}, not a {role}",
+                self.dir.display(),
+                membership.role()
+            );
             return refuse(ErrorCode::Invalid, message);
         }
         let fingerprint = membership.apply().await?;
-        output::note(format_args!("read this fingerprint out to governance: {fingerprint}"));
+        output::note(format_args!(
+            "read this fingerprint out to governance: {fingerprint}"
+        ));
         let state = match self.wait {
             false => membership.collect().await?,
             true => wait(&membership).await?,
@@ -80,7 +86,10 @@ impl Enrol {
             Enrolment::Pending => ("pending", None),
             Enrolment::Admitted(member) => ("admitted", Some(member)),
             Enrolment::Revoked => {
-                return refuse(ErrorCode::Denied, "governance has revoked this member: ask there");
+                return refuse(
+                    ErrorCode::Denied,
+                    "governance has revoked this member: ask there",
+                );
             }
         };
         if self.json {
@@ -103,9 +112,12 @@ impl Enrol {
         if self.dir.join("member.toml").exists() {
             return Ok(Membership::open(&self.dir, &self.unlock.open()?)?);
         }
-        let (Some(name), Some(address), Some(key), Some(trust)) =
-            (&self.name, &self.coordinator, self.coordinator_key, self.trust)
-        else {
+        let (Some(name), Some(address), Some(key), Some(trust)) = (
+            &self.name,
+            &self.coordinator,
+            self.coordinator_key,
+            self.trust,
+        ) else {
             let message = "a new member needs --name, --coordinator, --coordinator-key and --trust";
             return refuse(ErrorCode::Invalid, message);
         };
@@ -123,7 +135,11 @@ async fn wait(membership: &Membership) -> Result<Enrolment> {
         if state != Enrolment::Pending {
             return Ok(state);
         }
-        if stop.run_until_cancelled(tokio::time::sleep(ASK_EVERY)).await.is_none() {
+        if stop
+            .run_until_cancelled(tokio::time::sleep(ASK_EVERY))
+            .await
+            .is_none()
+        {
             return Err(Interrupted.into());
         }
     }

@@ -91,7 +91,14 @@ impl Command {
                 output::note("the trust root, which every node is told out of band:");
                 output::line(governance.trust_root())
             }
-            Self::Admit { folder, applications, fingerprint, yes, days, roster } => {
+            Self::Admit {
+                folder,
+                applications,
+                fingerprint,
+                yes,
+                days,
+                roster,
+            } => {
                 let consent = match (fingerprint, yes) {
                     (Some(text), _) => Consent::Fingerprint(read_fingerprint(&text)?),
                     (None, true) => Consent::Given,
@@ -103,7 +110,11 @@ impl Command {
                 }
                 roster.write(&folder.dir, &governance)
             }
-            Self::Revoke { folder, member, roster } => {
+            Self::Revoke {
+                folder,
+                member,
+                roster,
+            } => {
                 let mut governance = folder.open()?;
                 let member = governance.revoke(&member, now())?;
                 output::line(format_args!("revoked {} ({})", member.name, member.role))?;
@@ -145,7 +156,7 @@ enum Consent {
 }
 
 fn read_fingerprint(text: &str) -> Result<Digest> {
-    Ok(text.parse().context("--fingerprint")?)
+    text.parse().context("--fingerprint")
 }
 
 fn admit(governance: &mut Governance, path: &Path, consent: &Consent, days: u32) -> Result<()> {
@@ -154,7 +165,9 @@ fn admit(governance: &mut Governance, path: &Path, consent: &Consent, days: u32)
     let signed = Signed::from_bytes(&bytes).with_context(context)?;
     let application = Application::open(&signed).with_context(context)?;
     let fingerprint = Application::fingerprint(&signed);
-    let known = governance.roster().by_identity_key(&application.identity_key);
+    let known = governance
+        .roster()
+        .by_identity_key(&application.identity_key);
     if let Some(member) = known.filter(|member| !member.revoked) {
         output::note(format_args!("{} is a member already", member.name));
         return Ok(());
@@ -176,17 +189,24 @@ fn admit(governance: &mut Governance, path: &Path, consent: &Consent, days: u32)
         return refuse(ErrorCode::Denied, "not admitted");
     }
     let member = governance.admit(&signed, days, now())?;
-    output::line(format_args!("admitted {} ({}) as member {}", member.name, member.role, member.id))
+    output::line(format_args!(
+        "admitted {} ({}) as member {}",
+        member.name, member.role, member.id
+    ))
 }
 
 fn is_confirmed() -> Result<bool> {
     if !stdin().is_terminal() {
-        let message = "nobody to ask: give --fingerprint HEX as the applicant read it out, or --yes";
+        let message =
+            "nobody to ask: give --fingerprint HEX as the applicant read it out, or --yes";
         return refuse(ErrorCode::Invalid, message);
     }
     output::note("Does the applicant's screen show the same fingerprint? Admit [y/N]");
     let mut answer = String::new();
-    stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("reading the answer")?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
@@ -198,7 +218,10 @@ fn show(governance: &Governance, json: bool) -> Result<()> {
             "trust_root": root, "epoch": roster.epoch(), "members": members,
         }));
     }
-    output::line(format_args!("trust root  {root}\nepoch       {}", roster.epoch()))?;
+    output::line(format_args!(
+        "trust root  {root}\nepoch       {}",
+        roster.epoch()
+    ))?;
     output::line(members_table(roster.members()))
 }
 
@@ -217,7 +240,9 @@ pub(super) fn to_json(member: &Member) -> serde_json::Value {
 
 /// The members in columns.
 pub(super) fn members_table<'a>(members: impl Iterator<Item = &'a Member>) -> String {
-    let header = ["id", "name", "role", "state", "until (UTC)"].map(str::to_owned).to_vec();
+    let header = ["id", "name", "role", "state", "until (UTC)"]
+        .map(str::to_owned)
+        .to_vec();
     let now = now();
     let rows = members.map(|member| {
         let state = match () {

@@ -24,11 +24,13 @@ impl Parent {
             let stop = stop.clone();
             // A thread of its own, which ends with the process: a read of standard input cannot be
             // cancelled, and would hold the runtime back when the node stops for another reason.
-            thread::Builder::new().name("parent".into()).spawn(move || {
-                // Whatever arrives is ignored; an end or an error means that nobody is there.
-                let _ = io::copy(&mut io::stdin(), &mut io::sink());
-                stop.cancel();
-            })?;
+            thread::Builder::new()
+                .name("parent".into())
+                .spawn(move || {
+                    // Whatever arrives is ignored; an end or an error means that nobody is there.
+                    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+                    stop.cancel();
+                })?;
         }
         Ok(stop)
     }

@@ -141,7 +141,8 @@ impl Folder {
     async fn connect(&self) -> Result<Researcher> {
         let key = self.unlock.open()?;
         let connecting = Researcher::connect(&self.dir, &key).await;
-        connecting.with_context(|| format!("connecting as the researcher of {}", self.dir.display()))
+        connecting
+            .with_context(|| format!("connecting as the researcher of {}", self.dir.display()))
     }
 }
 
@@ -155,7 +156,9 @@ impl Command {
                 let id = folder.connect().await?.submit(&plan).await?;
                 output::note("each site's steward approves it with: consilium agent study approve");
                 match form.json {
-                    true => output::json(&serde_json::json!({ "study": id, "plan": plan.digest() })),
+                    true => {
+                        output::json(&serde_json::json!({ "study": id, "plan": plan.digest() }))
+                    }
                     false => output::line(id),
                 }
             }
@@ -179,17 +182,30 @@ impl Command {
                 let summary = study.folder.connect().await?.resume(study.id).await?;
                 changed(&summary, form)
             }
-            Self::Evaluate { study, data, version, form } => {
+            Self::Evaluate {
+                study,
+                data,
+                version,
+                form,
+            } => {
                 let mut researcher = study.folder.connect().await?;
                 evaluate::run(&mut researcher, study.id, &data, version, form).await
             }
-            Self::Fetch { study, out, data, form } => {
+            Self::Fetch {
+                study,
+                out,
+                data,
+                form,
+            } => {
                 let mut researcher = study.folder.connect().await?;
                 fetch::run(&mut researcher, study.id, &out, &data, form).await
             }
-            Self::Compare { ids, folder, data, form } => {
-                compare::run(&mut folder.connect().await?, &ids, &data, form).await
-            }
+            Self::Compare {
+                ids,
+                folder,
+                data,
+                form,
+            } => compare::run(&mut folder.connect().await?, &ids, &data, form).await,
         }
     }
 }
@@ -197,6 +213,10 @@ impl Command {
 fn changed(summary: &wire::StudySummary, form: Form) -> Result<()> {
     match form.json {
         true => output::json(&listing::summary(summary)),
-        false => output::line(format_args!("{} is {}", summary.name, listing::state(summary))),
+        false => output::line(format_args!(
+            "{} is {}",
+            summary.name,
+            listing::state(summary)
+        )),
     }
 }

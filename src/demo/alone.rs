@@ -50,7 +50,14 @@ pub(super) fn train(plan: &Plan, records: &Records, stop: &StopFlag) -> Result<P
     let rate = SamplingRate::try_from(rate.min(1.0))?;
     for round in 1..=plan.rounds {
         let protection = Protection::None { rate };
-        let job = Job { plan, network: &network, weights: &weights, round, protection, threads };
+        let job = Job {
+            plan,
+            network: &network,
+            weights: &weights,
+            round,
+            protection,
+            threads,
+        };
         let outcome = train_round(job, records, stop, |_| {}).context("training alone")?;
         let moved = weights.as_slice().iter().zip(outcome.update.values());
         weights = ParameterVector::new(moved.map(|(weight, update)| weight + update).collect())?;

@@ -61,7 +61,8 @@ impl Place {
     /// Makes the key file, and the folder above it.
     fn make_key(&self) -> Result<SealingKey> {
         if let Some(parent) = self.folder.parent() {
-            std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("making {}", parent.display()))?;
         }
         Ok(SealingKey::create_key_file(&self.key_file)?)
     }
@@ -141,7 +142,8 @@ impl Federation {
             prepare(place, hospital, material, settings).await?;
             nodes.push(place.start(&hospital.name, &logs, ["agent", "run"])?);
         }
-        let researcher = Researcher::connect(&researcher_place.folder, &researcher_place.key()?).await?;
+        let researcher =
+            Researcher::connect(&researcher_place.folder, &researcher_place.key()?).await?;
         Ok(Self {
             trust_root: governance.trust_root(),
             researcher,
@@ -207,8 +209,14 @@ async fn admit(
 ) -> Result<()> {
     for (signed, application) in CoordinatorFolder::pending(coordinator).await? {
         let found = consilium_proto::roster::Application::fingerprint(&signed);
-        if !expected.iter().any(|(_, fingerprint)| *fingerprint == found) {
-            bail!("{} shows another fingerprint than it read out", application.name);
+        if !expected
+            .iter()
+            .any(|(_, fingerprint)| *fingerprint == found)
+        {
+            bail!(
+                "{} shows another fingerprint than it read out",
+                application.name
+            );
         }
         governance.admit(&signed, DAYS, crate::cli::now())?;
     }
@@ -224,7 +232,10 @@ async fn collect(membership: &Membership) -> Result<()> {
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
-    bail!("{} was admitted, but the coordinator does not know it", membership.name())
+    bail!(
+        "{} was admitted, but the coordinator does not know it",
+        membership.name()
+    )
 }
 
 /// Plays the steward: writes the policy and registers the data.
@@ -236,7 +247,8 @@ async fn prepare(
 ) -> Result<()> {
     let policy_file = place.folder.join("policy.toml");
     let policy = plans::policy(settings, material.hospitals.len());
-    std::fs::write(&policy_file, policy).with_context(|| format!("writing {}", policy_file.display()))?;
+    std::fs::write(&policy_file, policy)
+        .with_context(|| format!("writing {}", policy_file.display()))?;
     let agent_file = place.folder.join("agent.toml");
     std::fs::write(&agent_file, AGENT_SETTINGS)
         .with_context(|| format!("writing {}", agent_file.display()))?;

@@ -50,7 +50,9 @@ pub(super) async fn study(
             event = tokio::time::timeout(PATIENCE, events.message()) => event,
         };
         let event = event.context("nothing happens any more; the logs say why")?;
-        let event = event.map_err(refused_call)?.context("the coordinator ended the study's events")?;
+        let event = event
+            .map_err(refused_call)?
+            .context("the coordinator ended the study's events")?;
         match event.event {
             Some(Event::Published(version)) if version.number > 0 => {
                 let point = Point::new(&version, None);
@@ -58,7 +60,11 @@ pub(super) async fn study(
                 let digest = version.model_digest.as_slice().try_into()?;
                 let weights = federation.researcher().download(&study, digest).await?;
                 let figures = val.score(&weights)?;
-                let name = if plan.privacy.mode == Mode::None { "without privacy" } else { "with privacy" };
+                let name = if plan.privacy.mode == Mode::None {
+                    "without privacy"
+                } else {
+                    "with privacy"
+                };
                 output::note(format_args!(
                     "{name:<17} round {:>3}/{}  {} sites  val accuracy {}{}",
                     version.number,
@@ -67,7 +73,10 @@ pub(super) async fn study(
                     report::number(figures.accuracy),
                     spent(&version)
                 ));
-                last = Some(Outcome { weights, epsilon: point.epsilon });
+                last = Some(Outcome {
+                    weights,
+                    epsilon: point.epsilon,
+                });
             }
             Some(Event::Decided(decision)) if !decision.approved => {
                 let message = format!("{} refused the study: {}", decision.name, decision.reason);

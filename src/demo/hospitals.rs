@@ -62,7 +62,11 @@ impl Hospital {
             brightness: scanner.1 + random.symmetric(0.02),
             noise: scanner.2,
         };
-        Self { scanner, sick, usual }
+        Self {
+            scanner,
+            sick,
+            usual,
+        }
     }
 
     /// Draws what a patient has, sick with the given probability in percent.
@@ -100,7 +104,9 @@ impl Hospital {
 /// A file that cannot be written.
 pub(super) fn generate(folder: &Path, sites: usize, seed: u64) -> Result<Material> {
     let mut random = Random::new(&[seed, 0]);
-    let hospitals: Vec<_> = (0..sites).map(|index| Hospital::new(index, &mut random)).collect();
+    let hospitals: Vec<_> = (0..sites)
+        .map(|index| Hospital::new(index, &mut random))
+        .collect();
     let mut folders = Vec::new();
     for (index, hospital) in hospitals.iter().enumerate() {
         let mut random = Random::new(&[seed, 1, index as u64]);
@@ -114,7 +120,12 @@ pub(super) fn generate(folder: &Path, sites: usize, seed: u64) -> Result<Materia
         let path = folder.join(&name).join("data");
         write_hospital(&path, &cases).with_context(|| format!("writing the data of {name}"))?;
         label_as_generated(&path, seed)?;
-        folders.push(HospitalFolder { name, path, patients: PATIENTS, has_patients: true });
+        folders.push(HospitalFolder {
+            name,
+            path,
+            patients: PATIENTS,
+            has_patients: true,
+        });
     }
     let public = folder.join("public");
     for (number, part) in ["val", "test"].into_iter().enumerate() {
@@ -160,16 +171,32 @@ mod tests {
         while let Some(next) = folders.pop() {
             for entry in std::fs::read_dir(next).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                if path.is_dir() { &mut folders } else { &mut files }.push(path);
+                if path.is_dir() {
+                    &mut folders
+                } else {
+                    &mut files
+                }
+                .push(path);
             }
         }
         files.sort();
-        let contents: Vec<_> = files.iter().map(|file| std::fs::read(file).expect("a file")).collect();
+        let contents: Vec<_> = files
+            .iter()
+            .map(|file| std::fs::read(file).expect("a file"))
+            .collect();
         let names: Vec<_> = files
             .iter()
-            .map(|file| file.strip_prefix(folder).expect("inside").to_string_lossy().into_owned())
+            .map(|file| {
+                file.strip_prefix(folder)
+                    .expect("inside")
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .collect();
-        let parts = names.iter().map(|name| name.as_bytes()).chain(contents.iter().map(Vec::as_slice));
+        let parts = names
+            .iter()
+            .map(|name| name.as_bytes())
+            .chain(contents.iter().map(Vec::as_slice));
         consilium_proto::Digest::of("test", &parts.collect::<Vec<_>>())
     }
 
@@ -188,7 +215,9 @@ mod tests {
     #[test]
     fn hospitals_differ_in_who_comes_and_how_it_looks() {
         let mut random = Random::new(&[1]);
-        let hospitals: Vec<_> = (0..3).map(|index| Hospital::new(index, &mut random)).collect();
+        let hospitals: Vec<_> = (0..3)
+            .map(|index| Hospital::new(index, &mut random))
+            .collect();
         let mut brightness = vec![];
         for hospital in &hospitals {
             let mut sick = 0;
@@ -196,7 +225,11 @@ mod tests {
             for _ in 0..200 {
                 let cases = hospital.examine("p", hospital.sick, 1, &mut random);
                 sick += u64::from(cases[0].class == CLASSES[1]);
-                sum += cases[0].image.pixels().map(|pixel| f64::from(pixel.0[0])).sum::<f64>();
+                sum += cases[0]
+                    .image
+                    .pixels()
+                    .map(|pixel| f64::from(pixel.0[0]))
+                    .sum::<f64>();
             }
             // Twice the standard deviation of a coin thrown 200 times is 14.
             assert!((sick / 2).abs_diff(hospital.sick) < 10, "{sick} of 200");

@@ -87,11 +87,17 @@ pub(super) fn write_hospital(folder: &Path, cases: &[Case]) -> Result<()> {
     let mut labels = Labels::create(folder)?;
     let mut notes = String::new();
     for case in cases {
-        case.image.save_with_format(images.join(&case.file), ImageFormat::Png)?;
+        case.image
+            .save_with_format(images.join(&case.file), ImageFormat::Png)?;
         labels.add(&case.file, &case.class, &case.patient)?;
         for (language, text) in &case.notes {
             let (path, patient) = (&case.file, &case.patient);
-            notes += &serde_json::to_string(&NoteLine { path, patient, language, text })?;
+            notes += &serde_json::to_string(&NoteLine {
+                path,
+                patient,
+                language,
+                text,
+            })?;
             notes.push('\n');
         }
     }
@@ -108,7 +114,8 @@ pub(super) fn write_part(folder: &Path, cases: &[Case]) -> Result<()> {
     for case in cases {
         let class = folder.join(&case.class);
         std::fs::create_dir_all(&class)?;
-        case.image.save_with_format(class.join(&case.file), ImageFormat::Png)?;
+        case.image
+            .save_with_format(class.join(&case.file), ImageFormat::Png)?;
     }
     Ok(())
 }
@@ -119,12 +126,18 @@ pub(super) struct Labels(csv::Writer<std::fs::File>);
 impl Labels {
     pub(super) fn create(folder: &Path) -> Result<Self> {
         let path = folder.join("labels.csv");
-        Ok(Self(csv::Writer::from_path(&path).with_context(|| format!("writing {}", path.display()))?))
+        Ok(Self(
+            csv::Writer::from_path(&path).with_context(|| format!("writing {}", path.display()))?,
+        ))
     }
 
     /// Adds an image; without a patient where nobody knows whose it is.
     pub(super) fn add(&mut self, path: &str, label: &str, patient: &str) -> Result<()> {
-        self.0.serialize(LabelRow { path, label, patient })?;
+        self.0.serialize(LabelRow {
+            path,
+            label,
+            patient,
+        })?;
         Ok(())
     }
 

@@ -51,7 +51,13 @@ pub(super) enum Protection {
 
 /// The text of a plan for this material.
 pub(super) fn text(settings: &Settings, material: &Material, protection: Protection) -> String {
-    let Settings { rounds, seed, epsilon, delta, .. } = *settings;
+    let Settings {
+        rounds,
+        seed,
+        epsilon,
+        delta,
+        ..
+    } = *settings;
     let (name, privacy) = match protection {
         Protection::None => ("together, without privacy", "mode = \"none\"\n".to_owned()),
         Protection::Private => (
@@ -59,9 +65,18 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
             format!("clipping_norm = 1.0\nepsilon = {epsilon:?}\ndelta = {delta:e}\n"),
         ),
     };
-    let classes: Vec<_> = material.classes.iter().map(|class| format!("{class:?}")).collect();
+    let classes: Vec<_> = material
+        .classes
+        .iter()
+        .map(|class| format!("{class:?}"))
+        .collect();
     let sites = material.hospitals.len();
-    let Material { width, height, channels, .. } = *material;
+    let Material {
+        width,
+        height,
+        channels,
+        ..
+    } = *material;
     let mut text = format!(
         "name = \"{name}\"\n\
          task = \"image-classification\"\n\
@@ -75,7 +90,12 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
          [image]\nwidth = {width}\nheight = {height}\nchannels = {channels}\n",
         classes.join(", ")
     );
-    let Recipe { network, steps, plain, private } = Recipe::of(settings.network);
+    let Recipe {
+        network,
+        steps,
+        plain,
+        private,
+    } = Recipe::of(settings.network);
     let optimizer = match protection {
         Protection::None => plain,
         Protection::Private => private,
@@ -115,13 +135,14 @@ pub(super) fn write(
 /// # Errors
 /// The field and the reason.
 pub(super) fn check_privacy(epsilon: f64, delta: Option<f64>) -> Result<()> {
-    let delta = delta.unwrap_or(1e-5);
+    // As TOML writes them, NaN included.
+    let [epsilon, delta] = [epsilon, delta.unwrap_or(1e-5)].map(toml::Value::from);
     let text = format!(
         "name = \"x\"\ntask = \"image-classification\"\ndata_set = \"x\"\nclasses = [\"a\", \"b\"]\n\
          rounds = 1\ncohort = {{ size = 1 }}\nimage = {{ width = 28, height = 28 }}\n\
          network = {{ name = \"cnn-small\" }}\n\
          training = {{ steps = 1, batch_size = 1, learning_rate = 0.1 }}\n\
-         [privacy]\nclipping_norm = 1.0\nepsilon = {epsilon:?}\ndelta = {delta:e}\n"
+         [privacy]\nclipping_norm = 1.0\nepsilon = {epsilon}\ndelta = {delta}\n"
     );
     Plan::from_toml(&text)?;
     Ok(())
@@ -210,8 +231,18 @@ mod tests {
 
     #[test]
     fn every_network_gives_two_sound_plans_that_differ_in_protection() {
-        for network in [NetworkName::CnnSmall, NetworkName::Cnn, NetworkName::ResnetGn] {
-            let settings = Settings { network, rounds: 7, seed: 3, epsilon: 2.0, delta: 1e-5 };
+        for network in [
+            NetworkName::CnnSmall,
+            NetworkName::Cnn,
+            NetworkName::ResnetGn,
+        ] {
+            let settings = Settings {
+                network,
+                rounds: 7,
+                seed: 3,
+                epsilon: 2.0,
+                delta: 1e-5,
+            };
             let plan = |protection| {
                 Plan::from_toml(&text(&settings, &material(), protection)).expect("a sound plan")
             };
@@ -229,18 +260,30 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("policy.toml");
         let network = NetworkName::CnnSmall;
-        let settings = Settings { network, rounds: 7, seed: 3, epsilon: 2.0, delta: 1e-5 };
+        let settings = Settings {
+            network,
+            rounds: 7,
+            seed: 3,
+            epsilon: 2.0,
+            delta: 1e-5,
+        };
         std::fs::write(&path, policy(&settings, 3)).expect("a file");
         let policy = consilium_agent::policy::Policy::load(&path).expect("a sound policy");
         for protection in [Protection::None, Protection::Private] {
             let plan = Plan::from_toml(&text(&settings, &material(), protection));
-            policy.check(&plan.expect("a sound plan"), Some(2000)).expect("allowed");
+            policy
+                .check(&plan.expect("a sound plan"), Some(2000))
+                .expect("allowed");
         }
     }
 
     #[test]
     fn unsound_privacy_is_refused_with_its_field() {
-        let refusal = |epsilon, delta| check_privacy(epsilon, delta).expect_err("unsound").to_string();
+        let refusal = |epsilon, delta| {
+            check_privacy(epsilon, delta)
+                .expect_err("unsound")
+                .to_string()
+        };
         assert!(refusal(0.0, None).contains("privacy.epsilon"));
         assert!(refusal(-1.0, None).contains("privacy.epsilon"));
         assert!(refusal(f64::NAN, None).contains("privacy.epsilon"));

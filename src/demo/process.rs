@@ -51,7 +51,13 @@ impl Node {
             .with_context(|| format!("starting {name}"))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().map(BufReader::new);
-        Ok(Self { name: name.to_owned(), log, child, stdin, stdout })
+        Ok(Self {
+            name: name.to_owned(),
+            log,
+            child,
+            stdin,
+            stdout,
+        })
     }
 
     /// The first line that the node prints, which says where it serves.
@@ -59,7 +65,10 @@ impl Node {
     /// # Errors
     /// The node ends or stays silent.
     pub(super) async fn first_line(&mut self) -> Result<String> {
-        let stdout = self.stdout.as_mut().context("the node's output was read before")?;
+        let stdout = self
+            .stdout
+            .as_mut()
+            .context("the node's output was read before")?;
         let mut line = String::new();
         match timeout(START, stdout.read_line(&mut line)).await {
             Ok(Ok(length)) if length > 0 => Ok(line.trim().to_owned()),

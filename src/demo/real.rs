@@ -42,7 +42,10 @@ pub(super) fn shard(data: &Path, folder: &Path, dealing: &Dealing<'_>) -> Result
     }
     let mut rows = Vec::with_capacity(pictures.len());
     for picture in &pictures {
-        rows.push(Row { id: picture.id.clone(), class: picture.class_in(&classes)? });
+        rows.push(Row {
+            id: picture.id.clone(),
+            class: picture.class_in(&classes)?,
+        });
     }
     let dealt = match dealing.split {
         Split::Iid => iid(set.name(), &rows, dealing.sites),
@@ -59,12 +62,19 @@ pub(super) fn shard(data: &Path, folder: &Path, dealing: &Dealing<'_>) -> Result
         write_pictures(&path, rows.iter().map(|&row| &pictures[row]))
             .with_context(|| format!("writing the data of {name}"))?;
         // The sets of this form name no patient: each picture counts as one.
-        hospitals.push(HospitalFolder { name, path, patients: rows.len(), has_patients: false });
+        hospitals.push(HospitalFolder {
+            name,
+            path,
+            patients: rows.len(),
+            has_patients: false,
+        });
     }
     let public = folder.join("public");
     for part in ["val", "test"] {
         for picture in set.part(part)? {
-            let class = public.join(part).join(&classes[picture.class_in(&classes)?]);
+            let class = public
+                .join(part)
+                .join(&classes[picture.class_in(&classes)?]);
             std::fs::create_dir_all(&class)?;
             std::fs::write(class.join(file_name(&picture)), picture.read()?)?;
         }
@@ -86,7 +96,10 @@ pub(super) fn shard(data: &Path, folder: &Path, dealing: &Dealing<'_>) -> Result
 
 /// Names in alphabetical order; numbers in their own.
 fn classes_of(pictures: &[Picture]) -> Vec<String> {
-    let mut classes: Vec<_> = pictures.iter().map(|picture| picture.label.clone()).collect();
+    let mut classes: Vec<_> = pictures
+        .iter()
+        .map(|picture| picture.label.clone())
+        .collect();
     classes.sort_by_key(|class| (class.parse::<u64>().unwrap_or(u64::MAX), class.clone()));
     classes.dedup();
     classes
@@ -131,28 +144,47 @@ mod tests {
                 std::fs::create_dir_all(&folder).expect("a folder");
                 for index in 0..images {
                     let picture = image::GrayImage::from_pixel(12, 10, image::Luma([index as u8]));
-                    picture.save(folder.join(format!("{index:05}.png"))).expect("a file");
+                    picture
+                        .save(folder.join(format!("{index:05}.png")))
+                        .expect("a file");
                 }
             }
         }
     }
 
     fn dealing(sites: usize) -> Dealing<'static> {
-        Dealing { sites, split: Split::Iid, shares: None, seed: 1 }
+        Dealing {
+            sites,
+            split: Split::Iid,
+            shares: None,
+            seed: 1,
+        }
     }
 
     #[test]
     fn every_training_picture_is_written_to_one_hospital() {
-        let (data, folder) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let (data, folder) = (
+            tempfile::tempdir().expect("one"),
+            tempfile::tempdir().expect("two"),
+        );
         write_set(data.path(), &["a", "b"], 5);
         let material = shard(data.path(), folder.path(), &dealing(3)).expect("a material");
         assert_eq!(material.classes, ["a", "b"]);
-        assert_eq!((material.width, material.height, material.channels), (12, 10, 1));
-        let sizes: Vec<_> = material.hospitals.iter().map(|hospital| hospital.patients).collect();
+        assert_eq!(
+            (material.width, material.height, material.channels),
+            (12, 10, 1)
+        );
+        let sizes: Vec<_> = material
+            .hospitals
+            .iter()
+            .map(|hospital| hospital.patients)
+            .collect();
         assert_eq!(sizes, [4, 3, 3]);
         for hospital in &material.hospitals {
             let labels = std::fs::read_to_string(hospital.labels()).expect("a table");
-            let images = std::fs::read_dir(hospital.images()).expect("a folder").count();
+            let images = std::fs::read_dir(hospital.images())
+                .expect("a folder")
+                .count();
             assert_eq!(labels.lines().count() - 1, images);
             assert_eq!(images, hospital.patients);
         }
@@ -161,9 +193,14 @@ mod tests {
 
     #[test]
     fn too_many_sites_and_single_classes_are_refused() {
-        let (data, folder) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let (data, folder) = (
+            tempfile::tempdir().expect("one"),
+            tempfile::tempdir().expect("two"),
+        );
         write_set(data.path(), &["a", "b"], 1);
-        let error = shard(data.path(), folder.path(), &dealing(3)).err().expect("two pictures");
+        let error = shard(data.path(), folder.path(), &dealing(3))
+            .err()
+            .expect("two pictures");
         assert!(error.to_string().contains("hospital-3"), "{error}");
         let data = tempfile::tempdir().expect("a folder");
         write_set(data.path(), &["a"], 2);

@@ -49,7 +49,11 @@ pub(super) struct TogetherPrivate {
 impl Alone {
     pub(super) fn new(site: &str, figures: &Figures) -> Self {
         let (accuracy, auc) = headline(figures);
-        Self { site: site.to_owned(), accuracy, auc }
+        Self {
+            site: site.to_owned(),
+            accuracy,
+            auc,
+        }
     }
 }
 
@@ -63,16 +67,28 @@ impl Together {
 impl TogetherPrivate {
     pub(super) fn new(figures: &Figures, epsilon: f64, delta: f64) -> Self {
         let (accuracy, auc) = headline(figures);
-        Self { accuracy, auc, epsilon, delta }
+        Self {
+            accuracy,
+            auc,
+            epsilon,
+            delta,
+        }
     }
 }
 
 /// Says what comes, and in red what this version does not protect.
 pub(super) fn announce(material: &Material, settings: &Settings) {
     for hospital in &material.hospitals {
-        output::note(format_args!("{}: {} patients", hospital.name, hospital.patients));
+        output::note(format_args!(
+            "{}: {} patients",
+            hospital.name, hospital.patients
+        ));
     }
-    if !material.hospitals.iter().all(|hospital| hospital.has_patients) {
+    if !material
+        .hospitals
+        .iter()
+        .all(|hospital| hospital.has_patients)
+    {
         output::note("the images name no patient: each counts as its own");
     }
     output::note(format_args!(
@@ -110,7 +126,9 @@ impl Report {
     }
 
     fn table(&self, material: &Material) -> String {
-        let header = ["model", "accuracy", "AUC", "ε"].map(str::to_owned).to_vec();
+        let header = ["model", "accuracy", "AUC", "ε"]
+            .map(str::to_owned)
+            .to_vec();
         let row = |name: String, accuracy: f64, auc: f64, epsilon: String| {
             vec![name, format!("{accuracy:.3}"), format!("{auc:.3}"), epsilon]
         };
@@ -120,11 +138,30 @@ impl Report {
             row(name, alone.accuracy, alone.auc, "none".to_owned())
         }));
         let Together { accuracy, auc } = self.together;
-        rows.push(row("together, without privacy".to_owned(), accuracy, auc, "none".to_owned()));
-        let TogetherPrivate { accuracy, auc, epsilon, delta } = self.together_private;
+        rows.push(row(
+            "together, without privacy".to_owned(),
+            accuracy,
+            auc,
+            "none".to_owned(),
+        ));
+        let TogetherPrivate {
+            accuracy,
+            auc,
+            epsilon,
+            delta,
+        } = self.together_private;
         let spent = format!("{epsilon:.2} at δ = {delta:e}");
-        rows.push(row("together, with privacy".to_owned(), accuracy, auc, spent));
-        let kind = if material.is_generated { "generated, not real patients" } else { "real images" };
+        rows.push(row(
+            "together, with privacy".to_owned(),
+            accuracy,
+            auc,
+            spent,
+        ));
+        let kind = if material.is_generated {
+            "generated, not real patients"
+        } else {
+            "real images"
+        };
         format!(
             "\n{}\n\nscores of the public test part ({kind}); {:.1} s in all",
             output::table(&rows),
@@ -162,9 +199,21 @@ mod tests {
             seconds: 1.5,
             secure_aggregation: false,
             dir: "demo".into(),
-            alone: vec![Alone { site: "hospital-1".into(), accuracy: 0.5, auc: 0.5 }],
-            together: Together { accuracy: 0.6, auc: 0.7 },
-            together_private: TogetherPrivate { accuracy: 0.6, auc: 0.7, epsilon: 8.0, delta: 1e-5 },
+            alone: vec![Alone {
+                site: "hospital-1".into(),
+                accuracy: 0.5,
+                auc: 0.5,
+            }],
+            together: Together {
+                accuracy: 0.6,
+                auc: 0.7,
+            },
+            together_private: TogetherPrivate {
+                accuracy: 0.6,
+                auc: 0.7,
+                epsilon: 8.0,
+                delta: 1e-5,
+            },
             audit_export: None,
             trust_root: Digest::plain(b"root"),
         };
@@ -176,7 +225,7 @@ mod tests {
                 "{{\"seconds\":1.5,\"secure_aggregation\":false,\"dir\":\"demo\",\
                  \"alone\":[{{\"site\":\"hospital-1\",\"accuracy\":0.5,\"auc\":0.5}}],\
                  \"together\":{{\"accuracy\":0.6,\"auc\":0.7}},\
-                 \"together_private\":{{\"accuracy\":0.6,\"auc\":0.7,\"epsilon\":8.0,\"delta\":1e-5}},\
+                 \"together_private\":{{\"accuracy\":0.6,\"auc\":0.7,\"epsilon\":8.0,\"delta\":0.00001}},\
                  \"audit_export\":null,\"trust_root\":\"{root}\"}}"
             )
         );

@@ -56,7 +56,9 @@ fn in_order(set: &str, rows: &[Row]) -> Vec<usize> {
 /// Deals the rows out in turn. Returns the places of each hospital's rows.
 pub(super) fn iid(set: &str, rows: &[Row], hospitals: usize) -> Vec<Vec<usize>> {
     let order = in_order(set, rows);
-    (0..hospitals).map(|h| order.iter().skip(h).step_by(hospitals).copied().collect()).collect()
+    (0..hospitals)
+        .map(|h| order.iter().skip(h).step_by(hospitals).copied().collect())
+        .collect()
 }
 
 /// Deals the rows of each class out by shares. Returns the places of each hospital's rows.
@@ -65,7 +67,10 @@ pub(super) fn by_shares(set: &str, rows: &[Row], shares: &Shares) -> Vec<Vec<usi
     let hospitals = shares.0.first().map_or(0, Vec::len);
     let mut dealt = vec![Vec::new(); hospitals];
     for (class, shares) in shares.0.iter().enumerate() {
-        let members: Vec<_> = order.iter().filter(|&&row| rows[row].class == class).collect();
+        let members: Vec<_> = order
+            .iter()
+            .filter(|&&row| rows[row].class == class)
+            .collect();
         let mut sum = 0;
         let mut from = 0;
         for (hospital, share) in shares.iter().enumerate() {
@@ -106,12 +111,17 @@ impl Shares {
                 }
             }
             let [of, class, given @ ..] = numbers.as_slice() else {
-                return refuse(ErrorCode::Invalid, wrong("needs hospitals, class_index and shares"));
+                return refuse(
+                    ErrorCode::Invalid,
+                    wrong("needs hospitals, class_index and shares"),
+                );
             };
             if *of != hospitals as u64 || *class >= classes as u64 {
                 continue;
             }
-            let is_whole = given.iter().try_fold(0_u64, |sum, &share| sum.checked_add(share));
+            let is_whole = given
+                .iter()
+                .try_fold(0_u64, |sum, &share| sum.checked_add(share));
             if given.len() != hospitals || is_whole != Some(WHOLE) {
                 let message = wrong(&format!("needs {hospitals} shares that sum to {WHOLE}"));
                 return refuse(ErrorCode::Invalid, message);
@@ -140,17 +150,25 @@ impl Shares {
         let rows: usize = rows_of_class.iter().sum();
         for attempt in 0..DRAWS {
             let mut random = Random::new(&[seed, 3, attempt]);
-            let shares = rows_of_class.iter().map(|_| draw_one(hospitals, &mut random));
+            let shares = rows_of_class
+                .iter()
+                .map(|_| draw_one(hospitals, &mut random));
             let shares = Self(shares.collect());
             let rows_of = |hospital: usize| -> u64 {
-                shares.0.iter().zip(rows_of_class).map(|(s, &n)| s[hospital] * n as u64).sum()
+                shares
+                    .0
+                    .iter()
+                    .zip(rows_of_class)
+                    .map(|(s, &n)| s[hospital] * n as u64)
+                    .sum()
             };
             let least = (0..hospitals).map(rows_of).min().unwrap_or(0);
             if 4 * least * hospitals as u64 >= rows as u64 * WHOLE {
                 return Ok(shares);
             }
         }
-        let message = format!("no split serves {hospitals} hospitals: use --split iid or fewer sites");
+        let message =
+            format!("no split serves {hospitals} hospitals: use --split iid or fewer sites");
         refuse(ErrorCode::Invalid, message)
     }
 }
@@ -158,7 +176,9 @@ impl Shares {
 /// One draw from the Dirichlet law of concentration 1/2, in 1/10 000. Half the square of a standard
 /// normal number follows the gamma law of shape 1/2.
 fn draw_one(hospitals: usize, random: &mut Random) -> Vec<u64> {
-    let squares: Vec<f64> = (0..hospitals).map(|_| f64::from(random.normal()).powi(2)).collect();
+    let squares: Vec<f64> = (0..hospitals)
+        .map(|_| f64::from(random.normal()).powi(2))
+        .collect();
     let total: f64 = squares.iter().sum::<f64>().max(f64::MIN_POSITIVE);
     let mut sum = 0.0;
     let mut before = 0;
@@ -194,7 +214,10 @@ mod tests {
     fn rows(set: &str, path: &Path) -> Vec<Row> {
         let set = PictureSet::open(&path.join(set)).expect("a set");
         let pictures = set.part("train").expect("a part");
-        let mut classes: Vec<_> = pictures.iter().map(|picture| picture.label.clone()).collect();
+        let mut classes: Vec<_> = pictures
+            .iter()
+            .map(|picture| picture.label.clone())
+            .collect();
         classes.sort();
         classes.dedup();
         let row = |picture: &crate::pictures::Picture| Row {
@@ -206,14 +229,24 @@ mod tests {
 
     fn counts(rows: &[Row], dealt: &[Vec<usize>]) -> Vec<(usize, usize)> {
         let count = |rows_of: &Vec<usize>, class| {
-            rows_of.iter().filter(|&&row| rows[row].class == class).count()
+            rows_of
+                .iter()
+                .filter(|&&row| rows[row].class == class)
+                .count()
         };
-        dealt.iter().map(|rows_of| (count(rows_of, 0), count(rows_of, 1))).collect()
+        dealt
+            .iter()
+            .map(|rows_of| (count(rows_of, 0), count(rows_of, 1)))
+            .collect()
     }
 
     #[test]
     fn the_key_is_the_published_one() {
-        assert!(key(SET, "00001").to_string().starts_with("3dd7e30c59c32a4e"));
+        assert!(
+            key(SET, "00001")
+                .to_string()
+                .starts_with("3dd7e30c59c32a4e")
+        );
     }
 
     #[test]
@@ -221,16 +254,25 @@ mod tests {
         let Some(shared) = shared() else { return };
         let rows = rows(SET, &shared);
         let order = in_order(SET, &rows);
-        let first: Vec<_> = order[..4].iter().map(|&row| rows[row].id.as_str()).collect();
+        let first: Vec<_> = order[..4]
+            .iter()
+            .map(|&row| rows[row].id.as_str())
+            .collect();
         assert_eq!(first, ["04282", "00591", "01533", "00517"]);
         let table = shared.join("shards/dirichlet_a05.csv");
         let shares = Shares::from_csv(&table, 4, 2).expect("a table");
         let dealt = by_shares(SET, &rows, &shares);
-        assert_eq!(counts(&rows, &dealt), [(9, 848), (776, 120), (1, 1369), (185, 458)]);
+        assert_eq!(
+            counts(&rows, &dealt),
+            [(9, 848), (776, 120), (1, 1369), (185, 458)]
+        );
 
         let rows = self::rows("breastmnist", &shared);
         let dealt = by_shares("breastmnist", &rows, &shares);
-        assert_eq!(counts(&rows, &dealt), [(1, 97), (94, 14), (0, 156), (23, 52)]);
+        assert_eq!(
+            counts(&rows, &dealt),
+            [(1, 97), (94, 14), (0, 156), (23, 52)]
+        );
     }
 
     #[test]
@@ -239,14 +281,25 @@ mod tests {
         let pictures = rows(SET, &shared);
         let npz = PictureSet::open(&shared.join(SET).join("public.npz")).expect("a set");
         assert_eq!(npz.name(), SET);
-        let numbers: std::collections::HashSet<_> =
-            npz.part("train").expect("a part").into_iter().map(|p| (p.id, p.label)).collect();
-        let shown = pictures.iter().map(|row| (row.id.clone(), row.class.to_string()));
+        let numbers: std::collections::HashSet<_> = npz
+            .part("train")
+            .expect("a part")
+            .into_iter()
+            .map(|p| (p.id, p.label))
+            .collect();
+        let shown = pictures
+            .iter()
+            .map(|row| (row.id.clone(), row.class.to_string()));
         assert_eq!(numbers, shown.collect());
     }
 
     fn invented(count: usize) -> Vec<Row> {
-        (0..count).map(|index| Row { id: format!("{index:05}"), class: index % 3 % 2 }).collect()
+        (0..count)
+            .map(|index| Row {
+                id: format!("{index:05}"),
+                class: index % 3 % 2,
+            })
+            .collect()
     }
 
     #[test]

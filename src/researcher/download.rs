@@ -16,7 +16,11 @@ impl Researcher {
     ///
     /// # Errors
     /// What the coordinator refuses, a stream that ends early, bytes with another digest.
-    pub async fn download(&mut self, study: &Study, version: ModelDigest) -> Result<ParameterVector> {
+    pub async fn download(
+        &mut self,
+        study: &Study,
+        version: ModelDigest,
+    ) -> Result<ParameterVector> {
         let request = wire::DownloadRequest {
             study: study.id.as_bytes().to_vec(),
             model_digest: version.as_bytes().to_vec(),
@@ -24,21 +28,34 @@ impl Researcher {
         };
         let stream = self.studies.download(request).await.map_err(refused_call)?;
         let mut stream = stream.into_inner();
-        let first = stream.message().await.map_err(refused_call)?.and_then(|message| message.part);
+        let first = stream
+            .message()
+            .await
+            .map_err(refused_call)?
+            .and_then(|message| message.part);
         let Some(Part::Transfer(transfer)) = first else {
-            return refuse(ErrorCode::Internal, "the coordinator sent no transfer before the weights");
+            return refuse(
+                ErrorCode::Internal,
+                "the coordinator sent no transfer before the weights",
+            );
         };
         let chunks = Transfer::try_from(transfer)?.chunks;
         let expected = 4 * study.layout.parameters() as u64;
         if chunks.bytes() != expected {
-            let message = format!("the version has {} bytes, expected {expected}", chunks.bytes());
+            let message = format!(
+                "the version has {} bytes, expected {expected}",
+                chunks.bytes()
+            );
             return refuse(ErrorCode::Internal, message);
         }
         let mut progress = Progress::resume(chunks, 0);
         let mut bytes = Vec::with_capacity(usize::try_from(expected)?);
         while let Some(message) = stream.message().await.map_err(refused_call)? {
             let Some(Part::Chunk(chunk)) = message.part else {
-                return refuse(ErrorCode::Internal, "the coordinator sent something else than a chunk");
+                return refuse(
+                    ErrorCode::Internal,
+                    "the coordinator sent something else than a chunk",
+                );
             };
             if progress.accept(chunk.index, chunk.data.len())? == Accepted::New {
                 bytes.extend_from_slice(&chunk.data);

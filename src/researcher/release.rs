@@ -2,10 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use consilium_coordinator::{ModelCard, to_safetensors};
-use consilium_proto::{
-    Digest, ErrorCode, ModelDigest, Roster, Signed,
-    wire,
-};
+use consilium_proto::{Digest, ErrorCode, ModelDigest, Roster, Signed, wire};
 
 use super::{Researcher, Study};
 use crate::failure::{Classify as _, refuse, refused_call};
@@ -30,16 +27,25 @@ impl Researcher {
         let release = self.studies.release(wire::StudyRef::from(study.id)).await;
         let release = release.map_err(refused_call)?.into_inner();
         let digest = ModelDigest::try_from(release.model_digest.as_slice())?;
-        let signed = release.card.context("the release has no card").classify(ErrorCode::Internal)?;
+        let signed = release
+            .card
+            .context("the release has no card")
+            .classify(ErrorCode::Internal)?;
         let signed = Signed::try_from(signed)?;
         let card = believe(&signed, &self.roster().await?)?;
         if card.study != study.id || card.model_digest != digest {
-            return refuse(ErrorCode::Denied, "the model card is about another study or model");
+            return refuse(
+                ErrorCode::Denied,
+                "the model card is about another study or model",
+            );
         }
         let vector = self.download(study, digest).await?;
         let file = to_safetensors(&study.layout, &vector);
         if Digest::plain(&file) != card.safetensors_sha256 {
-            return refuse(ErrorCode::Denied, "the model file is not the one that its card names");
+            return refuse(
+                ErrorCode::Denied,
+                "the model file is not the one that its card names",
+            );
         }
         Ok(Release { card, signed, file })
     }

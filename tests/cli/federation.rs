@@ -29,7 +29,11 @@ impl Node {
         if prints {
             let stdout = child.stdout.take().expect("piped");
             BufReader::new(stdout).read_line(&mut line).expect("text");
-            assert!(!line.is_empty(), "{}", std::fs::read_to_string(log).expect("a log"));
+            assert!(
+                !line.is_empty(),
+                "{}",
+                std::fs::read_to_string(log).expect("a log")
+            );
         }
         (Self(child), line.trim().to_owned())
     }
@@ -61,7 +65,11 @@ impl Place {
 
     /// Arguments for a command on one of the folders.
     fn on<'a>(&'a self, command: &[&'a str], dir: &'a Path) -> Vec<&'a str> {
-        [command, &["--dir", text(dir), "--key-file", text(&self.key)]].concat()
+        [
+            command,
+            &["--dir", text(dir), "--key-file", text(&self.key)],
+        ]
+        .concat()
     }
 }
 
@@ -70,7 +78,9 @@ fn json(printed: &str) -> Value {
 }
 
 fn string<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_else(|| panic!("{field} of {value}"))
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("{field} of {value}"))
 }
 
 /// A federation with a coordinator that serves.
@@ -88,13 +98,29 @@ impl Federation {
     fn found() -> Self {
         let place = Place::new();
         let (governance, coordinator) = (place.path("governance"), place.path("coordinator"));
-        let root = succeed(&place.on(&["governance", "init"], &governance)).trim().to_owned();
-        let init = ["coordinator", "init", "--name", "coordinator", "--trust", &root, "--json"];
+        let root = succeed(&place.on(&["governance", "init"], &governance))
+            .trim()
+            .to_owned();
+        let init = [
+            "coordinator",
+            "init",
+            "--name",
+            "coordinator",
+            "--trust",
+            &root,
+            "--json",
+        ];
         let init = [&init[..], &["--listen", "127.0.0.1:0"]].concat();
         let made = json(&succeed(&place.on(&init, &coordinator)));
         let application = string(&made, "application");
         let fingerprint = string(&made, "fingerprint");
-        let admit = ["governance", "admit", application, "--fingerprint", fingerprint];
+        let admit = [
+            "governance",
+            "admit",
+            application,
+            "--fingerprint",
+            fingerprint,
+        ];
         succeed(&place.on(&admit, &governance));
         let roster = governance.join("roster.bin");
         let import = ["--dir", text(&coordinator), "--import", text(&roster)];
@@ -102,13 +128,33 @@ impl Federation {
         let serve = place.on(&["coordinator", "serve"], &coordinator);
         let (node, address) = Node::start(&serve, &place.path("coordinator.log"), true);
         let coordinator_key = string(&made, "coordinator_key").to_owned();
-        Self { governance, coordinator, root, address, coordinator_key, _node: node, place }
+        Self {
+            governance,
+            coordinator,
+            root,
+            address,
+            coordinator_key,
+            _node: node,
+            place,
+        }
     }
 
     fn enrol(&self, role: &str, name: &str, wait: bool) -> String {
         let dir = self.place.path(name);
-        let mut command = vec![role, "enrol", "--name", name, "--coordinator", &self.address];
-        command.extend(["--coordinator-key", &self.coordinator_key, "--trust", &self.root]);
+        let mut command = vec![
+            role,
+            "enrol",
+            "--name",
+            name,
+            "--coordinator",
+            &self.address,
+        ];
+        command.extend([
+            "--coordinator-key",
+            &self.coordinator_key,
+            "--trust",
+            &self.root,
+        ]);
         command.extend(wait.then_some("--wait"));
         succeed(&self.place.on(&command, &dir))
     }
@@ -119,17 +165,32 @@ impl Federation {
         let roster = ["coordinator", "roster", "--dir", text(&self.coordinator)];
         succeed(&[&roster[..], &["--pending", text(&pending)]].concat());
         let mut files = std::fs::read_dir(&pending).expect("applications");
-        let file = files.next().expect("one application").expect("an entry").path();
+        let file = files
+            .next()
+            .expect("one application")
+            .expect("an entry")
+            .path();
         assert!(files.next().is_none(), "more than one application waits");
 
         let wrong = "0".repeat(64);
         let admit = ["governance", "admit", text(&file), "--fingerprint", &wrong];
         let message = fail(&self.place.on(&admit, &self.governance), 4);
         assert!(message.contains("not admitted"), "{message}");
-        let message = fail(&self.place.on(&["governance", "admit", text(&file)], &self.governance), 3);
+        let message = fail(
+            &self
+                .place
+                .on(&["governance", "admit", text(&file)], &self.governance),
+            3,
+        );
         assert!(message.contains("--fingerprint"), "{message}");
 
-        let admit = ["governance", "admit", text(&file), "--fingerprint", fingerprint];
+        let admit = [
+            "governance",
+            "admit",
+            text(&file),
+            "--fingerprint",
+            fingerprint,
+        ];
         succeed(&self.place.on(&admit, &self.governance));
         self.import();
     }
@@ -143,7 +204,10 @@ impl Federation {
     /// Enrols a member from application to certificate.
     fn join(&self, role: &str, name: &str) -> PathBuf {
         let first = self.enrol(role, name, false);
-        let fingerprint = first.trim().strip_prefix("pending ").expect("a pending application");
+        let fingerprint = first
+            .trim()
+            .strip_prefix("pending ")
+            .expect("a pending application");
         self.admit(fingerprint);
         let admitted = self.enrol(role, name, true);
         assert!(admitted.starts_with("admitted as member"), "{admitted}");
@@ -151,7 +215,8 @@ impl Federation {
     }
 }
 
-fn write_images(folder: &Path) {
+/// Twenty dark and twenty light squares, a folder for each.
+pub(crate) fn write_images(folder: &Path) {
     for (class, grey) in [("dark", 40_u8), ("light", 200)] {
         let class = folder.join(class);
         std::fs::create_dir_all(&class).expect("a folder");
@@ -159,7 +224,9 @@ fn write_images(folder: &Path) {
             let picture = image::GrayImage::from_fn(28, 28, |x, y| {
                 image::Luma([grey + ((x * 7 + y * 3 + u32::from(index) * 5) % 30) as u8])
             });
-            picture.save(class.join(format!("{index}.png"))).expect("a file");
+            picture
+                .save(class.join(format!("{index}.png")))
+                .expect("a file");
         }
     }
 }
@@ -199,15 +266,40 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
     let images = place.path("images");
     write_images(&images);
     std::fs::write(site.join("policy.toml"), POLICY).expect("a policy");
-    std::fs::write(site.join("agent.toml"), "poll = \"2s\"\nlook_for_studies = \"1s\"\n").expect("settings");
+    std::fs::write(
+        site.join("agent.toml"),
+        "poll = \"2s\"\nlook_for_studies = \"1s\"\n",
+    )
+    .expect("settings");
     let shown = succeed(&["agent", "policy", "show", "--dir", text(&site)]);
     assert!(shown.contains("squares"), "{shown}");
-    let add = ["agent", "data", "add", "squares", "--images", text(&images), "--public-size", "40"];
-    let report = json(&succeed(&[&place.on(&add, &site)[..], &["--json"]].concat()));
+    let add = [
+        "agent",
+        "data",
+        "add",
+        "squares",
+        "--images",
+        text(&images),
+        "--public-size",
+        "40",
+    ];
+    let report = json(&succeed(
+        &[&place.on(&add, &site)[..], &["--json"]].concat(),
+    ));
     assert_eq!(report["records"], 40);
-    let sets = json(&succeed(&[&place.on(&["agent", "data", "list"], &site)[..], &["--json"]].concat()));
+    let sets = json(&succeed(
+        &[
+            &place.on(&["agent", "data", "list"], &site)[..],
+            &["--json"],
+        ]
+        .concat(),
+    ));
     assert_eq!(sets[0]["public_size"], 40);
-    let (agent, _) = Node::start(&place.on(&["agent", "run"], &site), &place.path("north.log"), false);
+    let (agent, _) = Node::start(
+        &place.on(&["agent", "run"], &site),
+        &place.path("north.log"),
+        false,
+    );
 
     // The researcher submits; the steward approves exactly this plan.
     let plan = place.path("plan.toml");
@@ -215,7 +307,13 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
     let submit = place.on(&["study", "submit", text(&plan)], &researcher);
     let study = succeed(&submit).trim().to_owned();
     assert_eq!(study.len(), 32, "{study}");
-    let listed = json(&succeed(&[&place.on(&["agent", "study", "list"], &site)[..], &["--json"]].concat()));
+    let listed = json(&succeed(
+        &[
+            &place.on(&["agent", "study", "list"], &site)[..],
+            &["--json"],
+        ]
+        .concat(),
+    ));
     assert_eq!(listed[0]["study"], study.as_str());
     assert_eq!(listed[0]["objections"], Value::Array(vec![]), "{listed}");
     let digest = string(&listed[0], "plan_digest");
@@ -225,45 +323,79 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
     succeed(&place.on(&[&approve[..], &[digest]].concat(), &site));
 
     // Watching ends when the study ends, one object an event.
-    let watch = [&place.on(&["study", "watch", &study], &researcher)[..], &["--json"]].concat();
+    let watch = [
+        &place.on(&["study", "watch", &study], &researcher)[..],
+        &["--json"],
+    ]
+    .concat();
     let events: Vec<Value> = succeed(&watch).lines().map(json).collect();
-    let published = events.iter().filter(|event| event["event"] == "published").count();
+    let published = events
+        .iter()
+        .filter(|event| event["event"] == "published")
+        .count();
     assert!(published >= 2, "{events:?}");
     let last = events.last().expect("an event");
     assert_eq!(last["study"]["state"], "finished", "{last}");
 
-    let show = [&place.on(&["study", "show", &study], &researcher)[..], &["--json"]].concat();
+    let show = [
+        &place.on(&["study", "show", &study], &researcher)[..],
+        &["--json"],
+    ]
+    .concat();
     let shown = json(&succeed(&show));
     let charge = &shown["versions"][2]["contributions"][0]["charge"];
-    assert!(charge["epsilon"].as_f64() > Some(0.0) && charge["epsilon"].as_f64() <= Some(4.0), "{shown}");
+    assert!(
+        charge["epsilon"].as_f64() > Some(0.0) && charge["epsilon"].as_f64() <= Some(4.0),
+        "{shown}"
+    );
 
     let data = ["--data", text(&images)];
-    let evaluate = [&place.on(&["study", "evaluate", &study], &researcher)[..], &data, &["--json"]];
+    let evaluate = [
+        &place.on(&["study", "evaluate", &study], &researcher)[..],
+        &data,
+        &["--json"],
+    ];
     let scores = json(&succeed(&evaluate.concat()));
     assert_eq!(scores["version"], 2);
     assert_eq!(scores["records"], 40);
     let accuracy = scores["scores"]["accuracy"].as_f64().expect("a score");
     assert!((0.0..=1.0).contains(&accuracy), "{scores}");
-    let compare = [&place.on(&["study", "compare", &study], &researcher)[..], &data, &["--json"]];
+    let compare = [
+        &place.on(&["study", "compare", &study], &researcher)[..],
+        &data,
+        &["--json"],
+    ];
     let compared = json(&succeed(&compare.concat()));
-    assert_eq!(compared[0]["scores"]["accuracy"], scores["scores"]["accuracy"]);
+    assert_eq!(
+        compared[0]["scores"]["accuracy"],
+        scores["scores"]["accuracy"]
+    );
 
     let out = place.path("model");
     let fetch = ["study", "fetch", &study, "--out", text(&out)];
     let fetched = [&place.on(&fetch, &researcher)[..], &data, &["--json"]].concat();
     let fetched = json(&succeed(&fetched));
     let file = std::fs::read(out.join("model.safetensors")).expect("a model");
-    assert_eq!(string(&fetched, "sha256"), consilium_proto::Digest::plain(&file).to_string());
+    assert_eq!(
+        string(&fetched, "sha256"),
+        consilium_proto::Digest::plain(&file).to_string()
+    );
     let card = json(&std::fs::read_to_string(out.join("model-card.json")).expect("a card"));
     assert_eq!(card["study"], study.as_str());
     let metrics = std::fs::read_to_string(out.join("metrics.csv")).expect("metrics");
     assert_eq!(metrics.lines().count(), 4, "{metrics}");
     let curve = std::fs::read_to_string(out.join("learning-curve.svg")).expect("a curve");
-    assert!(curve.starts_with("<svg") && curve.contains("dark or light"), "{curve}");
+    assert!(
+        curve.starts_with("<svg") && curve.contains("dark or light"),
+        "{curve}"
+    );
 
     // A study that has finished neither stops nor goes on, and one that is not there is missing.
     fail(&place.on(&["study", "stop", &study], &researcher), 6);
-    fail(&place.on(&["study", "show", &"a".repeat(32)], &researcher), 5);
+    fail(
+        &place.on(&["study", "show", &"a".repeat(32)], &researcher),
+        5,
+    );
     // A site may not submit.
     let key = std::fs::read(&place.key).expect("a key");
     assert_eq!(key.len(), 32);
@@ -281,17 +413,40 @@ fn whoever_is_not_who_they_should_be_is_told_so() {
 
     // The port is taken.
     let second = place.path("second");
-    let init = ["coordinator", "init", "--name", "second", "--trust", &federation.root];
-    succeed(&place.on(&[&init[..], &["--listen", &federation.address]].concat(), &second));
+    let init = [
+        "coordinator",
+        "init",
+        "--name",
+        "second",
+        "--trust",
+        &federation.root,
+    ];
+    succeed(&place.on(
+        &[&init[..], &["--listen", &federation.address]].concat(),
+        &second,
+    ));
     let message = fail(&place.on(&["coordinator", "serve"], &second), 8);
     assert!(message.contains("port is taken"), "{message}");
     // One folder serves one coordinator.
-    let message = fail(&place.on(&["coordinator", "serve"], &federation.coordinator), 8);
-    assert!(message.contains("another coordinator is serving"), "{message}");
+    let message = fail(
+        &place.on(&["coordinator", "serve"], &federation.coordinator),
+        8,
+    );
+    assert!(
+        message.contains("another coordinator is serving"),
+        "{message}"
+    );
 
     // Another TLS key than the pinned one answers.
     let other = "1".repeat(64);
-    let mut enrol = vec!["agent", "enrol", "--name", "south", "--coordinator", &federation.address];
+    let mut enrol = vec![
+        "agent",
+        "enrol",
+        "--name",
+        "south",
+        "--coordinator",
+        &federation.address,
+    ];
     enrol.extend(["--coordinator-key", &other, "--trust", &federation.root]);
     let south = place.path("south");
     let message = fail(&place.on(&enrol, &south), 8);
@@ -303,14 +458,23 @@ fn whoever_is_not_who_they_should_be_is_told_so() {
 
     // Governance puts the researcher out.
     succeed(&place.on(&["governance", "revoke", "dr-chen"], &federation.governance));
-    let message = fail(&place.on(&["governance", "revoke", "dr-chen"], &federation.governance), 5);
+    let message = fail(
+        &place.on(&["governance", "revoke", "dr-chen"], &federation.governance),
+        5,
+    );
     assert!(message.contains("dr-chen"), "{message}");
     federation.import();
     let output = crate::program::run(&list);
     assert_ne!(output.status.code(), Some(0));
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("revoked"), "{message}");
-    let roster = ["coordinator", "roster", "--dir", text(&federation.coordinator), "--json"];
+    let roster = [
+        "coordinator",
+        "roster",
+        "--dir",
+        text(&federation.coordinator),
+        "--json",
+    ];
     let roster = json(&succeed(&roster));
     assert_eq!(roster["members"][1]["revoked"], true, "{roster}");
 }

@@ -16,7 +16,11 @@ fn every_example_plan_is_sound() {
         }
         let printed = succeed(&["study", "check", text(&path), "--json"]);
         let value: serde_json::Value = serde_json::from_str(&printed).expect("one object");
-        assert!(value["parameters"].as_u64() > Some(0), "{}: {value}", path.display());
+        assert!(
+            value["parameters"].as_u64() > Some(0),
+            "{}: {value}",
+            path.display()
+        );
         checked += 1;
     }
     assert!(checked >= 5, "only {checked} examples");
@@ -45,7 +49,10 @@ fn an_unknown_field_is_named() {
 fn unsound_privacy_is_refused_with_field_and_reason() {
     for epsilon in ["0.0", "-3.0", "nan", "inf"] {
         let message = refusal("epsilon = 8.0", &format!("epsilon = {epsilon}"), 3);
-        assert!(message.contains("privacy.epsilon") && message.contains("above 0"), "{message}");
+        assert!(
+            message.contains("privacy.epsilon") && message.contains("above 0"),
+            "{message}"
+        );
     }
     for delta in ["1e-2", "0.5", "0.0"] {
         let message = refusal("delta = 1e-5", &format!("delta = {delta}"), 3);
@@ -67,5 +74,8 @@ fn what_a_plan_leaves_unprotected_is_said_aloud() {
     let example = Path::new(EXAMPLES).join("no-privacy.toml");
     let output = crate::program::run(&["study", "check", text(&example)]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("without noise") && said.contains("secure_aggregation"), "{said}");
+    assert!(
+        said.contains("without noise") && said.contains("secure_aggregation"),
+        "{said}"
+    );
 }

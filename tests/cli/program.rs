@@ -11,19 +11,27 @@ pub(crate) fn consilium() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONSILIUM_")) {
         command.env_remove(name);
     }
-    command.env("NO_COLOR", "1").stdin(std::process::Stdio::null());
+    command
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::null());
     command
 }
 
 /// Runs to the end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    consilium().args(arguments).output().expect("the program starts")
+    consilium()
+        .args(arguments)
+        .output()
+        .expect("the program starts")
 }
 
 /// What it printed, if it succeeded.
 pub(crate) fn succeed(arguments: &[&str]) -> String {
     let output = run(arguments);
-    let (code, errors) = (output.status.code(), String::from_utf8_lossy(&output.stderr));
+    let (code, errors) = (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(code, Some(0), "{arguments:?}: {errors}");
     String::from_utf8(output.stdout).expect("text")
 }
@@ -64,13 +72,19 @@ fn every_command_explains_itself() {
         let group: Vec<_> = group.split(' ').collect();
         let help = succeed(&[&group[..], &["--help"]].concat());
         for verb in verbs {
-            assert!(help.contains(verb), "{group:?} does not list {verb}: {help}");
+            assert!(
+                help.contains(verb),
+                "{group:?} does not list {verb}: {help}"
+            );
             let help = succeed(&[&group[..], &[verb, "--help"]].concat());
             assert!(help.contains("Usage: consilium"), "{help}");
         }
     }
+    let help = succeed(&["-h"]);
+    assert!(help.contains("consilium"), "{help}");
     let help = succeed(&["--help"]);
-    assert!(help.contains("Research use only"), "{help}");
+    let words: Vec<_> = help.split_whitespace().collect();
+    assert!(words.join(" ").contains("Research use only"), "{help}");
 }
 
 #[test]
@@ -100,16 +114,40 @@ fn a_missing_folder_a_wrong_key_and_a_second_init_are_told_apart() {
     let other = folder.path().join("other-key");
     std::fs::write(&other, [1; 32]).expect("a file");
     let message = fail(
-        &["governance", "show", "--dir", text(&dir), "--key-file", text(&other)],
+        &[
+            "governance",
+            "show",
+            "--dir",
+            text(&dir),
+            "--key-file",
+            text(&other),
+        ],
         4,
     );
-    assert!(message.contains("chmod 600") || message.contains("wrong"), "{message}");
+    assert!(
+        message.contains("chmod 600") || message.contains("wrong"),
+        "{message}"
+    );
 
     let none = folder.path().join("none");
-    let show = ["governance", "show", "--dir", text(&none), "--key-file", text(&key)];
+    let show = [
+        "governance",
+        "show",
+        "--dir",
+        text(&none),
+        "--key-file",
+        text(&key),
+    ];
     let message = fail(&show, 5);
     assert!(message.contains("governance init"), "{message}");
-    let list = ["study", "list", "--dir", text(&none), "--key-file", text(&key)];
+    let list = [
+        "study",
+        "list",
+        "--dir",
+        text(&none),
+        "--key-file",
+        text(&key),
+    ];
     assert!(fail(&list, 5).contains("enrol"));
 }
 

@@ -56,7 +56,10 @@ async fn a_study_survives_the_death_of_coordinator_and_agents() {
     let last = versions.last().expect("a version");
     for contribution in &last.contributions {
         let charge = contribution.charge.expect("a private study");
-        assert!(charge.epsilon <= 8.0, "a crash cost the site more: {charge:?}");
+        assert!(
+            charge.epsilon <= 8.0,
+            "a crash cost the site more: {charge:?}"
+        );
     }
     for site in 0..SITES {
         federation.stop_agent(site);

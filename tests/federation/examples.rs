@@ -27,9 +27,16 @@ fn shortened(path: &Path) -> Plan {
 
 fn examples() -> BTreeMap<String, Plan> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let files = fs::read_dir(folder).expect("the examples").map(|file| file.expect("one").path());
-    let plans = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    plans.map(|path| (path.display().to_string(), shortened(&path))).collect()
+    let files = fs::read_dir(folder)
+        .expect("the examples")
+        .map(|file| file.expect("one").path());
+    let plans = files.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    plans
+        .map(|path| (path.display().to_string(), shortened(&path)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +47,12 @@ async fn every_example_plan_becomes_a_released_model() {
     let site = |site: usize| -> Vec<SiteRecords> {
         let sets: BTreeMap<_, _> = plans.values().map(|plan| (&plan.data_set, plan)).collect();
         sets.values()
-            .map(|plan| records::of(plan, &folder.path().join(format!("{site}-{}", plan.data_set))))
+            .map(|plan| {
+                records::of(
+                    plan,
+                    &folder.path().join(format!("{site}-{}", plan.data_set)),
+                )
+            })
             .collect()
     };
     let mut federation = Federation::found((0..SITES).map(site).collect()).await;

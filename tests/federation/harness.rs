@@ -69,7 +69,10 @@ pub(crate) struct Place {
 
 impl Place {
     fn new(root: &Path, name: &str) -> Self {
-        let place = Self { folder: root.join(name), key_file: root.join(format!("{name}.key")) };
+        let place = Self {
+            folder: root.join(name),
+            key_file: root.join(format!("{name}.key")),
+        };
         SealingKey::create_key_file(&place.key_file).expect("a new key file");
         place
     }
@@ -97,7 +100,10 @@ impl Place {
             .spawn()
             .expect("the binary starts");
         let stdin = child.stdin.take();
-        Node { child, _stdin: stdin }
+        Node {
+            child,
+            _stdin: stdin,
+        }
     }
 }
 
@@ -170,8 +176,9 @@ impl Federation {
 
         let researcher = Place::new(root, "researcher");
         enrol(&researcher, Role::Researcher, &at, trust_root);
-        let sites: Vec<Place> =
-            (1..=records.len()).map(|n| Place::new(root, &format!("site-{n}"))).collect();
+        let sites: Vec<Place> = (1..=records.len())
+            .map(|n| Place::new(root, &format!("site-{n}")))
+            .collect();
         for site in &sites {
             enrol(site, Role::Site, &at, trust_root);
         }
@@ -179,10 +186,14 @@ impl Federation {
             let membership = Membership::open(&place.folder, &place.key()).expect("its folder");
             membership.apply().await.expect("handed in");
         }
-        let pending = Folder::pending(&coordinator_place.folder).await.expect("applications");
+        let pending = Folder::pending(&coordinator_place.folder)
+            .await
+            .expect("applications");
         assert_eq!(pending.len(), sites.len() + 1);
         for (signed, _) in pending {
-            governance.admit(&signed, DAYS, now()).expect("a new member");
+            governance
+                .admit(&signed, DAYS, now())
+                .expect("a new member");
         }
         let import = Folder::import_roster(&coordinator_place.folder, governance.history());
         import.await.expect("a new roster");
@@ -192,20 +203,35 @@ impl Federation {
         for (site, records) in sites.iter().zip(records) {
             register_all(site, records).await;
         }
-        let agents = sites.iter().map(|site| Some(site.start(["agent", "run"]))).collect();
+        let agents = sites
+            .iter()
+            .map(|site| Some(site.start(["agent", "run"])))
+            .collect();
         let coordinator = Some(coordinator);
-        Self { coordinator_place, coordinator, sites, agents, researcher, _folder: folder }
+        Self {
+            coordinator_place,
+            coordinator,
+            sites,
+            agents,
+            researcher,
+            _folder: folder,
+        }
     }
 
     /// The researcher, on a new connection.
     pub(crate) async fn researcher(&self) -> Researcher {
         let Place { folder, .. } = &self.researcher;
-        Researcher::connect(folder, &self.researcher.key()).await.expect("a connection")
+        Researcher::connect(folder, &self.researcher.key())
+            .await
+            .expect("a connection")
     }
 
     /// Kills the coordinator and starts it again on the same folder and port.
     pub(crate) fn crash_coordinator(&mut self) {
-        self.coordinator.take().expect("a running coordinator").kill();
+        self.coordinator
+            .take()
+            .expect("a running coordinator")
+            .kill();
         let mut coordinator = self.coordinator_place.start(["coordinator", "serve"]);
         coordinator.first_line();
         self.coordinator = Some(coordinator);
@@ -230,7 +256,11 @@ impl Federation {
 
     /// Hands a plan in.
     pub(crate) async fn submit(&self, plan: &Plan) -> StudyId {
-        self.researcher().await.submit(plan).await.expect("a sound plan")
+        self.researcher()
+            .await
+            .submit(plan)
+            .await
+            .expect("a sound plan")
     }
 
     /// Waits until a version with at least this number is published.
@@ -262,7 +292,11 @@ impl Federation {
             while let Some(event) = events.message().await.expect("the next event") {
                 let event = event.event.expect("a known event");
                 if let Event::Decided(decision) = &event {
-                    assert!(decision.approved, "{} refused: {}", decision.name, decision.reason);
+                    assert!(
+                        decision.approved,
+                        "{} refused: {}",
+                        decision.name, decision.reason
+                    );
                 }
                 if is_it(&event) {
                     return;
@@ -270,7 +304,9 @@ impl Federation {
             }
             panic!("the events ended first");
         };
-        tokio::time::timeout(PATIENCE, looking).await.expect("it happens in time");
+        tokio::time::timeout(PATIENCE, looking)
+            .await
+            .expect("it happens in time");
     }
 
     /// A site's store; its agent must not be running.
@@ -281,14 +317,18 @@ impl Federation {
 }
 
 async fn open_store(place: &Place) -> Store {
-    Store::open(&place.folder, Arc::new(place.key())).await.expect("its store")
+    Store::open(&place.folder, Arc::new(place.key()))
+        .await
+        .expect("its store")
 }
 
 async fn found_coordinator(place: &Place, governance: &mut Governance) -> Digest {
     let name = "coordinator".parse().expect("a name");
     let root = governance.trust_root();
     let application = Folder::init(&place.folder, &place.key(), &name, root).expect("new folder");
-    governance.admit(&application, DAYS, now()).expect("a new member");
+    governance
+        .admit(&application, DAYS, now())
+        .expect("a new member");
     let import = Folder::import_roster(&place.folder, governance.history());
     import.await.expect("a new roster");
     let settings = Settings {
@@ -296,15 +336,30 @@ async fn found_coordinator(place: &Place, governance: &mut Governance) -> Digest
         straggler_grace: Duration::ZERO,
         ..Settings::default()
     };
-    settings.save(&Folder::settings_file(&place.folder)).expect("written settings");
-    Folder::open(&place.folder, place.key()).expect("its folder").tls_key_digest()
+    settings
+        .save(&Folder::settings_file(&place.folder))
+        .expect("written settings");
+    Folder::open(&place.folder, place.key())
+        .expect("its folder")
+        .tls_key_digest()
 }
 
 fn enrol(place: &Place, role: Role, coordinator: &Coordinator, trust_root: Digest) {
-    let name = place.folder.file_name().and_then(|name| name.to_str()).expect("a name");
+    let name = place
+        .folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("a name");
     let name = name.parse().expect("a name");
-    Membership::create(&place.folder, &place.key(), &name, role, coordinator, trust_root)
-        .expect("a new member");
+    Membership::create(
+        &place.folder,
+        &place.key(),
+        &name,
+        role,
+        coordinator,
+        trust_root,
+    )
+    .expect("a new member");
 }
 
 async fn collect(place: &Place) {
@@ -337,11 +392,16 @@ async fn register_all(place: &Place, records: Vec<SiteRecords>) {
             skip_unreadable: false,
             replace: false,
         };
-        register(&store, &policy, registration, SystemTime::now()).await.expect("registered");
+        register(&store, &policy, registration, SystemTime::now())
+            .await
+            .expect("registered");
     }
     store.close().await;
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970")
+        .as_secs()
 }

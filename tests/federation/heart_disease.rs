@@ -12,8 +12,12 @@ use consilium_proto::Plan;
 
 use crate::harness::{Federation, SiteRecords};
 
-const HOSPITALS: [(&str, u64); 4] =
-    [("cleveland", 242), ("hungarian", 235), ("switzerland", 98), ("va_long_beach", 160)];
+const HOSPITALS: [(&str, u64); 4] = [
+    ("cleveland", 242),
+    ("hungarian", 235),
+    ("switzerland", 98),
+    ("va_long_beach", 160),
+];
 
 fn folder() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -36,8 +40,11 @@ async fn four_real_hospitals_learn_a_diagnosis_together() {
     plan.rounds = 5;
     let maps = tempfile::tempdir().expect("a temporary folder");
     let label_map = maps.path().join("labels.csv");
-    fs::write(&label_map, "local,class\n0,healthy\n1,disease\n2,disease\n3,disease\n4,disease\n")
-        .expect("a written file");
+    fs::write(
+        &label_map,
+        "local,class\n0,healthy\n1,disease\n2,disease\n3,disease\n4,disease\n",
+    )
+    .expect("a written file");
     let source = |name: &str| Source::Table {
         file: folder.join(format!("{name}.csv")),
         target: "num".into(),
@@ -45,22 +52,42 @@ async fn four_real_hospitals_learn_a_diagnosis_together() {
     };
     let records = HOSPITALS.map(|(name, public_size)| {
         let (name, source) = (plan.data_set.clone(), source(name));
-        vec![SiteRecords { name, source, public_size, label_map: Some(label_map.clone()) }]
+        vec![SiteRecords {
+            name,
+            source,
+            public_size,
+            label_map: Some(label_map.clone()),
+        }]
     });
     let mut federation = Federation::found(records.into()).await;
     let study = federation.run(&plan).await;
     let (_, digest) = study.version(None).expect("a version");
     let mut researcher = federation.researcher().await;
-    let weights = researcher.download(&study, digest).await.expect("its weights");
+    let weights = researcher
+        .download(&study, digest)
+        .await
+        .expect("its weights");
     let start = study.version(Some(0)).expect("version 0").1;
-    let start = researcher.download(&study, start).await.expect("its weights");
+    let start = researcher
+        .download(&study, start)
+        .await
+        .expect("its weights");
 
     // On the training rows: the test is that the road works, not how well the model generalises.
     // Cleveland's rows are the most balanced, 46 % diseased.
     let map = LabelMap::read(&label_map).expect("a sound map");
     let set = read(&source("cleveland"), &plan.classes, Some(&map)).expect("rows");
     let scorer = Scorer::new(&plan, &set).expect("prepared rows");
-    let auc = |weights| scorer.score(weights).expect("scores").auc.expect("two classes");
+    let auc = |weights| {
+        scorer
+            .score(weights)
+            .expect("scores")
+            .auc
+            .expect("two classes")
+    };
     let (before, after) = (auc(&start), auc(&weights));
-    assert!(after > 0.7 && after > before, "AUC {before} before, {after} after");
+    assert!(
+        after > 0.7 && after > before,
+        "AUC {before} before, {after} after"
+    );
 }

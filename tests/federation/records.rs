@@ -14,7 +14,12 @@ pub(crate) fn of(plan: &Plan, folder: &Path) -> SiteRecords {
         Task::TabularClassification => table(plan, folder),
         Task::ImageClassification | Task::ImageRegression => images(plan, folder),
     };
-    SiteRecords { name: plan.data_set.clone(), source, public_size: 12, label_map: None }
+    SiteRecords {
+        name: plan.data_set.clone(),
+        source,
+        public_size: 12,
+        label_map: None,
+    }
 }
 
 fn images(plan: &Plan, folder: &Path) -> Source {
@@ -23,7 +28,11 @@ fn images(plan: &Plan, folder: &Path) -> Source {
     let mut labels = "path,label,patient\n".to_owned();
     for number in 0..12_u32 {
         let class = number as usize % plan.classes.len().max(1);
-        let label = plan.classes.get(class).cloned().unwrap_or_else(|| format!("{number}.5"));
+        let label = plan
+            .classes
+            .get(class)
+            .cloned()
+            .unwrap_or_else(|| format!("{number}.5"));
         let shade = |x: u32, y: u32| ((x * (class as u32 + 1) + y * 3 + number * 7) % 256) as u8;
         let picture = image::GrayImage::from_fn(width, height, |x, y| image::Luma([shade(x, y)]));
         let name = format!("{number}.png");
@@ -32,8 +41,15 @@ fn images(plan: &Plan, folder: &Path) -> Source {
     }
     let file = folder.join("labels.csv");
     fs::write(&file, labels).expect("a written file");
-    let columns = LabelColumns { patient: Some("patient".into()), ..LabelColumns::default() };
-    Source::Labelled { images: folder.to_owned(), labels: file, columns }
+    let columns = LabelColumns {
+        patient: Some("patient".into()),
+        ..LabelColumns::default()
+    };
+    Source::Labelled {
+        images: folder.to_owned(),
+        labels: file,
+        columns,
+    }
 }
 
 fn table(plan: &Plan, folder: &Path) -> Source {
@@ -49,5 +65,9 @@ fn table(plan: &Plan, folder: &Path) -> Source {
     }
     let file = folder.join("table.csv");
     fs::write(&file, text).expect("a written file");
-    Source::Table { file, target: "outcome".into(), patient: None }
+    Source::Table {
+        file,
+        target: "outcome".into(),
+        patient: None,
+    }
 }

@@ -55,16 +55,31 @@ pub(in crate::cli) struct Add {
     #[arg(long, value_name = "FILE.csv", requires = "images")]
     labels: Option<PathBuf>,
     /// Column of the labels' CSV that is the image's path, relative to --images
-    #[arg(long, value_name = "COLUMN", default_value = "path", requires = "labels")]
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "path",
+        requires = "labels"
+    )]
     path_column: String,
     /// Column of the labels' CSV that is the label
-    #[arg(long, value_name = "COLUMN", default_value = "label", requires = "labels")]
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "label",
+        requires = "labels"
+    )]
     label_column: String,
     /// Column that says whose record each row is; without it every record is its own patient
     #[arg(long, value_name = "COLUMN")]
     patient_column: Option<String>,
     /// Part of an npz: train, val or test
-    #[arg(long, default_value = "train", value_name = "PART", requires = "images")]
+    #[arg(
+        long,
+        default_value = "train",
+        value_name = "PART",
+        requires = "images"
+    )]
     part: Part,
     /// CSV with one record a row
     #[arg(long, value_name = "FILE.csv", requires = "target")]
@@ -97,7 +112,12 @@ impl Command {
         match self {
             Self::Add(add) => add.run().await,
             Self::List { folder, json } => list(&folder, json).await,
-            Self::Exclude { name, patients, folder, json } => {
+            Self::Exclude {
+                name,
+                patients,
+                folder,
+                json,
+            } => {
                 let store = folder.store().await?;
                 let exclusion = exclude(&store, &name, &patients, SystemTime::now()).await?;
                 store.close().await;
@@ -152,9 +172,11 @@ impl Add {
     fn source(&self) -> Result<Source> {
         let patient = self.patient_column.clone();
         match (&self.images, &self.labels, &self.table, &self.target) {
-            (_, _, Some(file), Some(target)) => {
-                Ok(Source::Table { file: file.clone(), target: target.clone(), patient })
-            }
+            (_, _, Some(file), Some(target)) => Ok(Source::Table {
+                file: file.clone(),
+                target: target.clone(),
+                patient,
+            }),
             (Some(images), Some(labels), ..) => Ok(Source::Labelled {
                 images: images.clone(),
                 labels: labels.clone(),
@@ -164,14 +186,22 @@ impl Add {
                     patient,
                 },
             }),
-            (Some(_), None, ..) if patient.is_some() => {
-                refuse(ErrorCode::Invalid, "--patient-column names a column of --labels or --table")
-            }
-            (Some(images), None, ..) if images.is_file() => {
-                Ok(Source::Npz { file: images.clone(), part: self.part, indexes: None })
-            }
-            (Some(images), None, ..) => Ok(Source::ClassFolders { folder: images.clone() }),
-            _ => refuse(ErrorCode::Invalid, "give --images (and --labels), or --table and --target"),
+            (Some(_), None, ..) if patient.is_some() => refuse(
+                ErrorCode::Invalid,
+                "--patient-column names a column of --labels or --table",
+            ),
+            (Some(images), None, ..) if images.is_file() => Ok(Source::Npz {
+                file: images.clone(),
+                part: self.part,
+                indexes: None,
+            }),
+            (Some(images), None, ..) => Ok(Source::ClassFolders {
+                folder: images.clone(),
+            }),
+            _ => refuse(
+                ErrorCode::Invalid,
+                "give --images (and --labels), or --table and --target",
+            ),
         }
     }
 }
@@ -193,7 +223,13 @@ async fn list(folder: &Folder, as_json: bool) -> Result<()> {
         });
         return output::json(&objects.collect::<Vec<_>>());
     }
-    let header = ["data set", "records", "patients", "public size", "registered (UTC)"];
+    let header = [
+        "data set",
+        "records",
+        "patients",
+        "public size",
+        "registered (UTC)",
+    ];
     let rows = data_sets.iter().map(|set| {
         vec![
             set.name.clone(),
@@ -204,5 +240,7 @@ async fn list(folder: &Folder, as_json: bool) -> Result<()> {
         ]
     });
     let header = header.map(str::to_owned).to_vec();
-    output::line(output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))
+    output::line(output::table(
+        &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+    ))
 }

@@ -140,12 +140,25 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
             ("name", plan.name.clone()),
             ("plan", candidate.study.plan_digest.to_string()),
             ("data set", plan.data_set.clone()),
-            ("rounds", format!("{} of {} steps", plan.rounds, plan.training.steps)),
+            (
+                "rounds",
+                format!("{} of {} steps", plan.rounds, plan.training.steps),
+            ),
             ("decision", decision(candidate).to_owned()),
         ];
-        rows.extend(candidate.objections.iter().map(|reason| ("against it", reason.clone())));
-        let cells = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
-        output::line(format_args!("{}\n", output::table(&cells.collect::<Vec<_>>())))?;
+        rows.extend(
+            candidate
+                .objections
+                .iter()
+                .map(|reason| ("against it", reason.clone())),
+        );
+        let cells = rows
+            .into_iter()
+            .map(|(name, value)| vec![name.to_owned(), value]);
+        output::line(format_args!(
+            "{}\n",
+            output::table(&cells.collect::<Vec<_>>())
+        ))?;
         if plan.privacy.mode == Mode::None {
             output::note(output::red("this study trains without privacy"));
         }
@@ -154,7 +167,12 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
 }
 
 fn decision(candidate: &Candidate) -> &'static str {
-    match candidate.study.decision.as_ref().map(|decided| decided.approved) {
+    match candidate
+        .study
+        .decision
+        .as_ref()
+        .map(|decided| decided.approved)
+    {
         None => "undecided",
         Some(true) => "approved",
         Some(false) => "refused",
@@ -164,7 +182,10 @@ fn decision(candidate: &Candidate) -> &'static str {
 /// Shows the plan and asks whether exactly this one is approved.
 async fn ask(store: &Store, id: StudyId) -> Result<PlanDigest> {
     let Some(study) = store.study(id).await? else {
-        return refuse(ErrorCode::Missing, format!("this hospital has seen no study {id}"));
+        return refuse(
+            ErrorCode::Missing,
+            format!("this hospital has seen no study {id}"),
+        );
     };
     if !stdin().is_terminal() {
         let message = "nobody to ask: give --plan HEX as `consilium agent study list` shows it";
@@ -176,7 +197,10 @@ async fn ask(store: &Store, id: StudyId) -> Result<PlanDigest> {
     }
     output::note("Approve exactly this plan? [y/N]");
     let mut answer = String::new();
-    stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("reading the answer")?;
     match ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         true => Ok(study.plan_digest),
         false => refuse(ErrorCode::Denied, "not approved"),

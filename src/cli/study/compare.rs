@@ -13,8 +13,16 @@ pub(super) async fn run(
     data: &OptionalData,
     form: Form,
 ) -> Result<()> {
-    let header = ["study", "name", "state", "rounds", "strategy", "privacy", "ε spent"];
-    let mut rows = vec![header.iter().chain(&Figures::NAMES[..3]).map(|s| s.to_string()).collect()];
+    let header = [
+        "study", "name", "state", "rounds", "strategy", "privacy", "ε spent",
+    ];
+    let mut rows = vec![
+        header
+            .iter()
+            .chain(&Figures::NAMES[..3])
+            .map(|s| s.to_string())
+            .collect(),
+    ];
     let mut objects = Vec::new();
     for &id in ids {
         let study = researcher.show(id).await?;
@@ -24,7 +32,11 @@ pub(super) async fn run(
             }
             _ => None,
         };
-        let last = study.detail.versions.iter().max_by_key(|version| version.number);
+        let last = study
+            .detail
+            .versions
+            .iter()
+            .max_by_key(|version| version.number);
         let epsilon = last.and_then(|version| Point::new(version, None).epsilon);
         let summary = study.summary();
         objects.push(json!({

@@ -49,7 +49,12 @@ struct DataForm {
 
 impl PublicData {
     fn scorer(&self, study: &Study) -> Result<Scorer> {
-        Scorer::open(&study.plan, &self.path, self.form.part, self.form.target.as_deref())
+        Scorer::open(
+            &study.plan,
+            &self.path,
+            self.form.part,
+            self.form.target.as_deref(),
+        )
     }
 }
 
@@ -87,7 +92,8 @@ pub(super) async fn run(
 
 fn table(figures: &Figures) -> String {
     let rows = Figures::NAMES.iter().zip(figures.values());
-    let rows = rows.filter_map(|(name, value)| Some(vec![name.to_string(), format!("{:.4}", value?)]));
+    let rows =
+        rows.filter_map(|(name, value)| Some(vec![name.to_string(), format!("{:.4}", value?)]));
     output::table(&rows.collect::<Vec<_>>())
 }
 

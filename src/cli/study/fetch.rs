@@ -26,7 +26,9 @@ pub(super) async fn run(
     let points = points(researcher, &study, scorer.as_ref()).await?;
 
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
-    let card = release.signed.verify(Purpose::ModelCard, release.signed.signer())?;
+    let card = release
+        .signed
+        .verify(Purpose::ModelCard, release.signed.signer())?;
     let mut files = vec![
         ("model.safetensors", release.file.clone()),
         ("model-card.json", card.to_vec()),
@@ -35,7 +37,9 @@ pub(super) async fn run(
     ];
     match curve::to_svg(&study.plan.name, &points) {
         Some(picture) => files.push(("learning-curve.svg", picture.into_bytes())),
-        None => output::note("no learning curve: give --data with public data to score versions on"),
+        None => {
+            output::note("no learning curve: give --data with public data to score versions on")
+        }
     }
     for (name, bytes) in &files {
         let path = out.join(name);
@@ -53,5 +57,7 @@ pub(super) async fn run(
         }));
     }
     output::note("the card's signature is by a coordinator of the roster; the model is the card's");
-    written.iter().try_for_each(|path| output::line(path.display()))
+    written
+        .iter()
+        .try_for_each(|path| output::line(path.display()))
 }

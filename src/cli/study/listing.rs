@@ -11,7 +11,15 @@ pub(super) fn list(studies: &[wire::StudySummary], form: Form) -> Result<()> {
     if form.json {
         return output::json(&studies.iter().map(summary).collect::<Vec<_>>());
     }
-    let header = ["study", "name", "state", "rounds", "sites", "submitted (UTC)", "why"];
+    let header = [
+        "study",
+        "name",
+        "state",
+        "rounds",
+        "sites",
+        "submitted (UTC)",
+        "why",
+    ];
     let rows = studies.iter().map(|study| {
         vec![
             hex::encode(&study.study),
@@ -24,7 +32,9 @@ pub(super) fn list(studies: &[wire::StudySummary], form: Form) -> Result<()> {
         ]
     });
     let header = header.map(str::to_owned).to_vec();
-    output::line(output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))
+    output::line(output::table(
+        &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+    ))
 }
 
 pub(super) fn show(study: &Study, form: Form) -> Result<()> {
@@ -36,7 +46,10 @@ pub(super) fn show(study: &Study, form: Form) -> Result<()> {
         ("study", study.id.to_string()),
         ("name", summary.name.clone()),
         ("state", state(summary).to_owned()),
-        ("rounds", format!("{}/{}", summary.rounds_done, summary.rounds)),
+        (
+            "rounds",
+            format!("{}/{}", summary.rounds_done, summary.rounds),
+        ),
         ("plan", study.plan.digest().to_string()),
         ("parameters", study.layout.parameters().to_string()),
         ("privacy", plan::privacy(&study.plan)),
@@ -45,16 +58,30 @@ pub(super) fn show(study: &Study, form: Form) -> Result<()> {
         rows.push(("why", summary.reason.clone()));
     }
     let cells = |(name, value): (&str, String)| vec![name.to_owned(), value];
-    output::line(output::table(&rows.into_iter().map(cells).collect::<Vec<_>>()))?;
+    output::line(output::table(
+        &rows.into_iter().map(cells).collect::<Vec<_>>(),
+    ))?;
     if !study.detail.decisions.is_empty() {
         let header = ["\nsite", "decision", "why"].map(str::to_owned).to_vec();
         let rows = study.detail.decisions.iter().map(|decision| {
-            let word = if decision.approved { "approved" } else { "refused" };
-            vec![decision.name.clone(), word.to_owned(), decision.reason.clone()]
+            let word = if decision.approved {
+                "approved"
+            } else {
+                "refused"
+            };
+            vec![
+                decision.name.clone(),
+                word.to_owned(),
+                decision.reason.clone(),
+            ]
         });
-        output::line(output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))?;
+        output::line(output::table(
+            &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+        ))?;
     }
-    let header = ["\nversion", "published (UTC)", "sites", "ε so far"].map(str::to_owned).to_vec();
+    let header = ["\nversion", "published (UTC)", "sites", "ε so far"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = study.detail.versions.iter().map(|version| {
         let epsilon = version.contributions.iter().map(|site| {
             let charge = site.charge.as_ref();
@@ -68,7 +95,9 @@ pub(super) fn show(study: &Study, form: Form) -> Result<()> {
             epsilon.collect::<Vec<_>>().join(", "),
         ]
     });
-    output::line(output::table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()))?;
+    output::line(output::table(
+        &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+    ))?;
     plan::warn(&study.plan);
     Ok(())
 }

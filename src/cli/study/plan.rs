@@ -19,7 +19,11 @@ const LIMIT: u64 = 256 << 10;
 pub(super) fn read(path: &Path) -> Result<Plan> {
     let context = || format!("reading the plan {}", path.display());
     let length = std::fs::metadata(path).with_context(context)?.len();
-    anyhow::ensure!(length <= LIMIT, "{} is too large for a plan", path.display());
+    anyhow::ensure!(
+        length <= LIMIT,
+        "{} is too large for a plan",
+        path.display()
+    );
     let text = std::fs::read_to_string(path).with_context(context)?;
     Plan::from_toml(&text).with_context(context)
 }
@@ -58,11 +62,16 @@ pub(super) fn check(path: &Path, form: Form) -> Result<()> {
         ("study", plan.name.clone()),
         ("plan", digest.to_string()),
         ("parameters", layout.parameters().to_string()),
-        ("rounds", format!("{} of {} steps", plan.rounds, plan.training.steps)),
+        (
+            "rounds",
+            format!("{} of {} steps", plan.rounds, plan.training.steps),
+        ),
         ("strategy", plan.strategy.name().to_owned()),
         ("privacy", privacy(&plan)),
     ];
-    output::line(output::table(&rows.map(|(name, value)| vec![name.to_owned(), value])))?;
+    output::line(output::table(
+        &rows.map(|(name, value)| vec![name.to_owned(), value]),
+    ))?;
     output::note("the plan is sound: consilium study submit hands it in");
     Ok(())
 }
@@ -76,7 +85,10 @@ pub(super) fn privacy(plan: &Plan) -> String {
                 NoiseTarget::Epsilon(epsilon) => format!("ε ≤ {epsilon}"),
                 NoiseTarget::Multiplier(sigma) => format!("noise multiplier {sigma}"),
             };
-            format!("{target} at δ = {:e} for each patient of a site", guarantee.delta)
+            format!(
+                "{target} at δ = {:e} for each patient of a site",
+                guarantee.delta
+            )
         }
     }
 }

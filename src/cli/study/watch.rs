@@ -103,7 +103,12 @@ impl Bars {
         rounds.set_prefix(study.name.clone());
         rounds.set_message(listing::state(study).to_owned());
         rounds.enable_steady_tick(Duration::from_millis(200));
-        Self { all, rounds, sites: BTreeMap::new(), names: BTreeMap::new() }
+        Self {
+            all,
+            rounds,
+            sites: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
     }
 
     fn show(&mut self, event: &Event) {
@@ -114,12 +119,18 @@ impl Bars {
                     "" => String::new(),
                     reason => format!(": {reason}"),
                 };
-                self.rounds.set_message(format!("{}{reason}", listing::state(summary)));
+                self.rounds
+                    .set_message(format!("{}{reason}", listing::state(summary)));
             }
             Event::Decided(decision) => {
                 self.names.insert(decision.site, decision.name.clone());
-                let word = if decision.approved { "approved" } else { "refused" };
-                self.site(decision.site).set_message(format!("{word} {}", decision.reason));
+                let word = if decision.approved {
+                    "approved"
+                } else {
+                    "refused"
+                };
+                self.site(decision.site)
+                    .set_message(format!("{word} {}", decision.reason));
             }
             Event::RoundOpened(opened) => {
                 for site in &opened.cohort {
@@ -133,25 +144,34 @@ impl Bars {
             }
             Event::UpdateReceived(received) => {
                 if let Some(contribution) = &received.contribution {
-                    self.names.insert(contribution.site, contribution.name.clone());
-                    self.site(contribution.site).set_message(spent(contribution));
+                    self.names
+                        .insert(contribution.site, contribution.name.clone());
+                    self.site(contribution.site)
+                        .set_message(spent(contribution));
                 }
             }
             Event::Published(version) => {
                 self.rounds.set_position(u64::from(version.number));
                 for contribution in &version.contributions {
-                    self.names.insert(contribution.site, contribution.name.clone());
-                    self.site(contribution.site).set_message(spent(contribution));
+                    self.names
+                        .insert(contribution.site, contribution.name.clone());
+                    self.site(contribution.site)
+                        .set_message(spent(contribution));
                 }
             }
             Event::RoundFailed(failed) => {
-                self.rounds.set_message(format!("round failed: {}", failed.reason));
+                self.rounds
+                    .set_message(format!("round failed: {}", failed.reason));
             }
         }
     }
 
     fn site(&mut self, id: u32) -> &ProgressBar {
-        let name = self.names.get(&id).cloned().unwrap_or_else(|| format!("site {id}"));
+        let name = self
+            .names
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| format!("site {id}"));
         let bar = self.sites.entry(id).or_insert_with(|| {
             let bar = self.all.add(ProgressBar::new_spinner());
             let style = ProgressStyle::with_template("  {prefix:20} {msg}");
@@ -165,7 +185,10 @@ impl Bars {
 
 fn spent(contribution: &wire::Contribution) -> String {
     match &contribution.charge {
-        Some(charge) => format!("update in; ε {:.3} at δ {:e} so far", charge.epsilon, charge.delta),
+        Some(charge) => format!(
+            "update in; ε {:.3} at δ {:e} so far",
+            charge.epsilon, charge.delta
+        ),
         None => "update in; no privacy".to_owned(),
     }
 }
@@ -173,9 +196,10 @@ fn spent(contribution: &wire::Contribution) -> String {
 fn to_json(event: &wire::StudyEvent) -> Value {
     let (kind, mut fields) = match &event.event {
         Some(Event::Changed(summary)) => ("changed", json!({ "study": listing::summary(summary) })),
-        Some(Event::RoundOpened(opened)) => {
-            ("round-opened", json!({ "cohort": opened.cohort, "deadline": opened.deadline }))
-        }
+        Some(Event::RoundOpened(opened)) => (
+            "round-opened",
+            json!({ "cohort": opened.cohort, "deadline": opened.deadline }),
+        ),
         Some(Event::UpdateReceived(received)) => {
             let contribution = received.contribution.as_ref().map(listing::contribution);
             ("update-received", json!({ "contribution": contribution }))
@@ -184,9 +208,10 @@ fn to_json(event: &wire::StudyEvent) -> Value {
             ("published", json!({ "version": listing::version(version) }))
         }
         Some(Event::RoundFailed(failed)) => ("round-failed", json!({ "reason": failed.reason })),
-        Some(Event::Decided(decision)) => {
-            ("decided", json!({ "decision": listing::decision(decision) }))
-        }
+        Some(Event::Decided(decision)) => (
+            "decided",
+            json!({ "decision": listing::decision(decision) }),
+        ),
         None => ("unknown", json!({})),
     };
     let round = match &event.event {
@@ -210,7 +235,11 @@ mod tests {
     use super::*;
 
     fn published() -> Event {
-        let charge = wire::Charge { epsilon: 1.25, delta: 1e-5, ..Default::default() };
+        let charge = wire::Charge {
+            epsilon: 1.25,
+            delta: 1e-5,
+            ..Default::default()
+        };
         let contribution = wire::Contribution {
             site: 2,
             name: "north".into(),
@@ -226,24 +255,49 @@ mod tests {
 
     #[test]
     fn bars_follow_the_rounds_and_name_the_sites() {
-        let summary = wire::StudySummary { rounds: 10, ..Default::default() };
+        let summary = wire::StudySummary {
+            rounds: 10,
+            ..Default::default()
+        };
         let mut bars = Bars::new(&summary);
         bars.show(&published());
         assert_eq!(bars.rounds.position(), 4);
         assert_eq!(bars.sites[&2].prefix(), "north");
-        assert!(bars.sites[&2].message().contains("1.250"), "{}", bars.sites[&2].message());
+        assert!(
+            bars.sites[&2].message().contains("1.250"),
+            "{}",
+            bars.sites[&2].message()
+        );
     }
 
     #[test]
     fn an_event_is_one_object_with_its_kind() {
-        let event = wire::StudyEvent { number: 7, at: 9, event: Some(published()) };
+        let event = wire::StudyEvent {
+            number: 7,
+            at: 9,
+            event: Some(published()),
+        };
         let value = to_json(&event);
         assert_eq!(value["event"], "published");
         assert_eq!(value["number"], 7);
-        assert_eq!(value["version"]["contributions"][0]["charge"]["epsilon"], 1.25);
-        let round = wire::RoundRef { study: vec![], round: 2, attempt: 3 };
-        let opened = wire::RoundOpened { round: Some(round), cohort: vec![1], deadline: 5 };
-        let event = wire::StudyEvent { event: Some(Event::RoundOpened(opened)), ..Default::default() };
+        assert_eq!(
+            value["version"]["contributions"][0]["charge"]["epsilon"],
+            1.25
+        );
+        let round = wire::RoundRef {
+            study: vec![],
+            round: 2,
+            attempt: 3,
+        };
+        let opened = wire::RoundOpened {
+            round: Some(round),
+            cohort: vec![1],
+            deadline: 5,
+        };
+        let event = wire::StudyEvent {
+            event: Some(Event::RoundOpened(opened)),
+            ..Default::default()
+        };
         assert_eq!(to_json(&event)["attempt"], 3);
     }
 }

@@ -115,9 +115,17 @@ impl Chest {
     pub(super) fn draw(random: &mut Random) -> Self {
         let vessels = (0..6)
             .map(|index| {
-                let side = if index % 2 == 0 { Side::Left } else { Side::Right };
+                let side = if index % 2 == 0 {
+                    Side::Left
+                } else {
+                    Side::Right
+                };
                 let x = side.centre() + random.symmetric(0.09);
-                (x, 0.47 + random.symmetric(0.22), 0.05 + 0.07 * random.unit())
+                (
+                    x,
+                    0.47 + random.symmetric(0.22),
+                    0.05 + 0.07 * random.unit(),
+                )
             })
             .collect();
         Self {
@@ -144,7 +152,12 @@ impl Chest {
     }
 
     /// The picture that a scanner takes.
-    pub(super) fn image(&self, finding: &Finding, scanner: &Scanner, random: &mut Random) -> GrayImage {
+    pub(super) fn image(
+        &self,
+        finding: &Finding,
+        scanner: &Scanner,
+        random: &mut Random,
+    ) -> GrayImage {
         GrayImage::from_fn(SIDE as u32, SIDE as u32, |column, row| {
             let place = |index: u32| (index as f32 + 0.5) / SIDE as f32;
             let grey = self.grey(finding, place(column) - self.x, place(row) - self.y);
@@ -178,9 +191,13 @@ impl Chest {
         let soft_tissue = self.soft_tissue * ((y - 0.45) / 0.35).clamp(0.0, 1.0);
         let opacity = match finding {
             Finding::Normal => 0.0,
-            Finding::Pneumonia(Opacity { x: at_x, y: at_y, radius, density, .. }) => {
-                density * disc(x, y, (*at_x, *at_y), (*radius, 1.2 * radius)).max(0.0)
-            }
+            Finding::Pneumonia(Opacity {
+                x: at_x,
+                y: at_y,
+                radius,
+                density,
+                ..
+            }) => density * disc(x, y, (*at_x, *at_y), (*radius, 1.2 * radius)).max(0.0),
         };
         let lung = 0.20 + 0.16 * rib + vessels + soft_tissue + opacity;
         let tissue = 0.62 + 0.12 * spine;
@@ -227,7 +244,11 @@ mod tests {
                     .sum()
             };
             let (left, right) = (added(0.55, 1.0), added(0.0, 0.45));
-            let (with, without) = if side == Side::Left { (left, right) } else { (right, left) };
+            let (with, without) = if side == Side::Left {
+                (left, right)
+            } else {
+                (right, left)
+            };
             assert!(with > 0.3, "{side:?} {level:?}: {with}");
             assert!(without.abs() < 1e-4, "{side:?} {level:?}: {without}");
         }

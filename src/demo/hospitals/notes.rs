@@ -8,9 +8,15 @@ use super::chest::{Finding, Level, Opacity, Side};
 pub(super) fn of(finding: &Finding, random: &mut Random) -> Vec<(&'static str, String)> {
     let choice = (random.bits() % 3) as usize;
     match finding {
-        Finding::Normal => vec![("en", NORMAL_EN[choice].into()), ("zh", NORMAL_ZH[choice].into())],
+        Finding::Normal => vec![
+            ("en", NORMAL_EN[choice].into()),
+            ("zh", NORMAL_ZH[choice].into()),
+        ],
         Finding::Pneumonia(opacity) => {
-            vec![("en", english(opacity, choice)), ("zh", chinese(opacity, choice))]
+            vec![
+                ("en", english(opacity, choice)),
+                ("zh", chinese(opacity, choice)),
+            ]
         }
     }
 }
@@ -67,10 +73,16 @@ fn chinese(opacity: &Opacity, choice: usize) -> String {
         Level::Middle => "中",
         Level::Lower => "下",
     };
-    let degree = if opacity.is_faint() { "淡薄" } else { "致密" };
+    let degree = if opacity.is_faint() {
+        "淡薄"
+    } else {
+        "致密"
+    };
     match choice {
         0 => format!("胸部正位片:{side}肺{level}野见{degree}斑片影,未见胸腔积液。印象:考虑肺炎。"),
-        1 => format!("胸部X线正位:{side}肺{level}野{degree}渗出影,心影不大。印象:{side}肺{level}野肺炎。"),
+        1 => format!(
+            "胸部X线正位:{side}肺{level}野{degree}渗出影,心影不大。印象:{side}肺{level}野肺炎。"
+        ),
         _ => format!("{side}肺{level}野{degree}实变影,对侧肺野清晰。印象:肺炎,建议治疗后复查。"),
     }
 }
@@ -85,7 +97,11 @@ mod tests {
         for _ in 0..20 {
             let opacity = Opacity::draw(Side::Left, Level::Lower, &mut random);
             let notes = of(&Finding::Pneumonia(opacity), &mut random);
-            assert!(notes[0].1.contains("left") && notes[0].1.contains("lower"), "{}", notes[0].1);
+            assert!(
+                notes[0].1.contains("left") && notes[0].1.contains("lower"),
+                "{}",
+                notes[0].1
+            );
             assert!(notes[1].1.contains("左肺下野"), "{}", notes[1].1);
         }
     }
