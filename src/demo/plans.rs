@@ -90,12 +90,17 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
          [image]\nwidth = {width}\nheight = {height}\nchannels = {channels}\n",
         classes.join(", ")
     );
+    if !material.is_generated {
+        // Real hospitals' test images differ from their training images more than generated ones.
+        text += "augment = [{ step = \"shift\", max_pixels = 2 }, \
+                 { step = \"contrast\", max_factor = 1.5 }]\n";
+    }
     let Recipe {
         network,
         steps,
         plain,
         private,
-    } = Recipe::of(settings.network);
+    } = Recipe::of(settings.network, epsilon);
     let optimizer = match protection {
         Protection::None => plain,
         Protection::Private => private,
@@ -182,13 +187,18 @@ struct Recipe {
 const BATCH_SIZE: u32 = 128;
 
 impl Recipe {
-    fn of(network: NetworkName) -> Self {
+    fn of(network: NetworkName, epsilon: f64) -> Self {
         match network {
             NetworkName::CnnSmall => Self {
                 network: "name = \"cnn-small\"",
                 steps: 10,
                 plain: "learning_rate = 0.015\noptimizer = { name = \"momentum\" }",
-                private: "learning_rate = 0.5",
+                // More noise, shorter steps.
+                private: if epsilon < 5.0 {
+                    "learning_rate = 0.25"
+                } else {
+                    "learning_rate = 0.5"
+                },
             },
             NetworkName::Cnn => Self {
                 network: "name = \"cnn\"",
