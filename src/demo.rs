@@ -60,7 +60,7 @@ pub struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     sites: u16,
     /// Rounds of each study
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
     /// How training images go to the hospitals, with --data
     #[arg(long, value_enum, default_value_t = Split::Iid, requires = "data")]

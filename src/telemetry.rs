@@ -4,7 +4,10 @@ use std::io;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
+use consilium_proto::ErrorCode;
 use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::failure::Classify as _;
 
 /// Name of the variable that says what is logged, as in `info,consilium_agent=debug`.
 const FILTER: &str = "CONSILIUM_LOG";
@@ -34,7 +37,9 @@ impl Telemetry {
     pub fn start(&self, is_node: bool) -> Result<()> {
         let standard = if is_node { "info" } else { "warn" };
         let filter = match std::env::var(FILTER) {
-            Ok(text) => EnvFilter::try_new(text).with_context(|| format!("reading {FILTER}"))?,
+            Ok(text) => EnvFilter::try_new(text)
+                .with_context(|| format!("reading {FILTER}"))
+                .classify(ErrorCode::Invalid)?,
             Err(_) => EnvFilter::new(standard),
         };
         let builder = fmt().with_env_filter(filter).with_writer(io::stderr);

@@ -44,6 +44,8 @@ pub(super) enum PolicyCommand {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Print a policy to begin with
+    Sample,
 }
 
 /// An agent's folder.
@@ -109,14 +111,16 @@ impl Command {
                 match std::fs::read_to_string(&path) {
                     Ok(text) => output::line(text.trim_end()),
                     Err(_) => {
+                        let path = path.display();
                         output::note(format_args!(
-                            "there is no {}: nothing is allowed. To begin with:\n\n{SAMPLE}",
-                            path.display()
+                            "there is no {path}: nothing is allowed; to begin with:\n\
+                             consilium agent policy sample > {path}"
                         ));
                         Ok(())
                     }
                 }
             }
+            Self::Policy(PolicyCommand::Sample) => output::line(SAMPLE.trim_end()),
         }
     }
 }

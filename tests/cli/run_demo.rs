@@ -1,5 +1,13 @@
 //! The demo as a newcomer starts it: one round, everything real.
 
+#[cfg(unix)]
+use std::{
+    io::{BufRead as _, BufReader, Lines},
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+    time::{Duration, Instant},
+};
+
 use crate::program::{fail, run, text};
 
 #[test]
@@ -79,44 +87,60 @@ fn demos_that_cannot_be_are_refused_before_anything_is_made() {
     assert!(message.contains("not empty"), "{message}");
 }
 
+/// Starts a demo on a small set and waits for its first round.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_ends_the_demo_and_its_nodes_in_order() {
-    use std::{
-        io::{BufRead as _, BufReader},
-        process::Stdio,
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let (dir, data) = (folder.path().join("demo"), folder.path().join("squares"));
+fn start(folder: &Path) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let data = folder.join("squares");
     for part in ["train", "val", "test"] {
         crate::federation::write_images(&data.join(part));
     }
+    let dir = folder.join("demo");
     let mut child = crate::program::consilium()
-        .args([
-            "demo",
-            "--rounds",
-            "40",
-            "--dir",
-            text(&dir),
-            "--data",
-            text(&data),
-        ])
+        .args(["demo", "--rounds", "40", "--dir", text(&dir), "--data", text(&data)])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let started = lines
-        .by_ref()
-        .map(|line| line.expect("text"))
-        .find(|line| line.contains("round "));
-    assert!(started.is_some(), "no round was published");
-    let id = child.id().to_string();
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &id])
-        .status();
+    let said = lines.by_ref().map(|line| line.expect("text"));
+    let said: Vec<_> = said.take_while(|line| !line.contains("round ")).collect();
+    assert!(said.iter().any(|line| line.contains("the coordinator serves")), "{said:?}");
+    (child, lines)
+}
+
+#[cfg(unix)]
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(sent.expect("kill is there").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_demo_and_its_nodes_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut child, lines) = start(folder.path());
+    send("-INT", &child);
     let rest: Vec<_> = lines.map_while(Result::ok).collect();
     assert_eq!(child.wait().expect("it ends").code(), Some(130), "{rest:?}");
-    let log = std::fs::read_to_string(dir.join("logs/hospital-1.log")).expect("a log");
+    let log = std::fs::read_to_string(folder.path().join("demo/logs/hospital-1.log"));
+    let log = log.expect("a log");
     assert!(log.contains("agent stopped"), "{log}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nodes_end_when_the_demo_is_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut child, _lines) = start(folder.path());
+    send("-KILL", &child);
+    child.wait().expect("it ends");
+    for (node, end) in [("hospital-3", "agent stopped"), ("coordinator", "coordinator stops")] {
+        let path = folder.path().join(format!("demo/logs/{node}.log"));
+        let has_ended = || std::fs::read_to_string(&path).expect("a log").contains(end);
+        // Nobody is left to wait for: the log says when the node has gone.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !has_ended() {
+            assert!(Instant::now() < deadline, "{node} goes on without the demo");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
