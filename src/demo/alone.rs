@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context as _, Result};
 use consilium_agent::data::LabelledSet;
+use consilium_coordinator::strategy;
 use consilium_models::{
     network::{Network, Target},
     training::{Examples, Job, LoadError, Protection, StopFlag, train_round},
@@ -38,13 +39,21 @@ impl Examples for Records {
     }
 }
 
-/// Trains all rounds of a plan on one hospital's records alone. Blocks.
+/// Trains all rounds of a plan on one hospital's records alone: a federation of one, by the same
+/// strategy and with as many steps. Blocks.
 ///
 /// # Errors
 /// A plan with privacy, or weights that diverged.
 pub(super) fn train(plan: &Plan, records: &Records, stop: &StopFlag) -> Result<ParameterVector> {
     let network = Network::from_plan(plan)?;
     let mut weights = network.initial(plan.seed);
+    let mut model: Vec<f64> = weights.as_slice().iter().copied().map(f64::from).collect();
+    let strategy = strategy::of(&plan.strategy);
+    let initial = strategy.initial_state();
+    let mut state: Vec<_> = initial
+        .into_iter()
+        .map(|value| vec![value; model.len()])
+        .collect();
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let rate = f64::from(plan.training.batch_size) / records.0.len().max(1) as f64;
     let rate = SamplingRate::try_from(rate.min(1.0))?;
@@ -59,8 +68,15 @@ pub(super) fn train(plan: &Plan, records: &Records, stop: &StopFlag) -> Result<P
             threads,
         };
         let outcome = train_round(job, records, stop, |_| {}).context("training alone")?;
-        let moved = weights.as_slice().iter().zip(outcome.update.values());
-        weights = ParameterVector::new(moved.map(|(weight, update)| weight + update).collect())?;
+        let update: Vec<_> = outcome
+            .update
+            .values()
+            .iter()
+            .copied()
+            .map(f64::from)
+            .collect();
+        strategy.apply(&update, &mut model, &mut state);
+        weights = ParameterVector::new(model.iter().map(|&weight| weight as f32).collect())?;
     }
     Ok(weights)
 }

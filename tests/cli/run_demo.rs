@@ -96,20 +96,34 @@ fn start(folder: &Path) -> (Child, Lines<BufReader<ChildStderr>>) {
     }
     let dir = folder.join("demo");
     let mut child = crate::program::consilium()
-        .args(["demo", "--rounds", "40", "--dir", text(&dir), "--data", text(&data)])
+        .args([
+            "demo",
+            "--rounds",
+            "40",
+            "--dir",
+            text(&dir),
+            "--data",
+            text(&data),
+        ])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let said = lines.by_ref().map(|line| line.expect("text"));
     let said: Vec<_> = said.take_while(|line| !line.contains("round ")).collect();
-    assert!(said.iter().any(|line| line.contains("the coordinator serves")), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("the coordinator serves")),
+        "{said:?}"
+    );
     (child, lines)
 }
 
 #[cfg(unix)]
 fn send(signal: &str, child: &Child) {
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    let sent = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status();
     assert!(sent.expect("kill is there").success());
 }
 
@@ -133,7 +147,10 @@ fn nodes_end_when_the_demo_is_killed() {
     let (mut child, _lines) = start(folder.path());
     send("-KILL", &child);
     child.wait().expect("it ends");
-    for (node, end) in [("hospital-3", "agent stopped"), ("coordinator", "coordinator stops")] {
+    for (node, end) in [
+        ("hospital-3", "agent stopped"),
+        ("coordinator", "coordinator stops"),
+    ] {
         let path = folder.path().join(format!("demo/logs/{node}.log"));
         let has_ended = || std::fs::read_to_string(&path).expect("a log").contains(end);
         // Nobody is left to wait for: the log says when the node has gone.
