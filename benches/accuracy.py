@@ -4,10 +4,10 @@
     cargo build --release
     python3 benches/accuracy.py DATA SHARES.csv [--seeds 1,2,3] [--network cnn-small] [--rounds 40]
 
-DATA is a folder {train,val,test}/<class>/*.png. For each seed and each epsilon the demo trains the
+The same settings as the demo's. DATA is a folder {train,val,test}/<class>/*.png. For each seed and each epsilon the demo trains the
 hospitals alone without privacy, together without, together with. Then each hospital is a federation of
 one, with privacy: what it reaches alone at the same epsilon. Needs Python 3, no packages. All scores are
-of the test part, which was never looked at to choose a setting.
+of the test part, which is not for choosing settings.
 """
 import argparse, csv, json, os, shutil, statistics, subprocess, sys, tempfile
 
