@@ -110,7 +110,6 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
         text,
         "\n[network]\n{network}\n\n\
          [training]\nsteps = {steps}\nbatch_size = {BATCH_SIZE}\n{optimizer}\n\n\
-         [strategy]\nname = \"fed-avg-m\"\nmomentum = 0.8\n\n\
          [privacy]\n{privacy}"
     );
     text
@@ -193,7 +192,7 @@ impl Recipe {
             NetworkName::CnnSmall => Self {
                 network: "name = \"cnn-small\"",
                 steps: 10,
-                plain: "learning_rate = 0.03",
+                plain: "learning_rate = 0.015\noptimizer = { name = \"momentum\" }",
                 // More noise, shorter steps.
                 private: if epsilon < 5.0 {
                     "learning_rate = 0.25"
@@ -204,14 +203,14 @@ impl Recipe {
             NetworkName::Cnn => Self {
                 network: "name = \"cnn\"",
                 steps: 5,
-                plain: "learning_rate = 0.02",
-                private: "learning_rate = 0.1",
+                plain: "learning_rate = 0.01\noptimizer = { name = \"momentum\" }",
+                private: "learning_rate = 0.3",
             },
             NetworkName::ResnetGn => Self {
                 network: "name = \"resnet-gn\"\nwidth = 8\ndepth = 2",
                 steps: 10,
-                plain: "learning_rate = 0.001\noptimizer = { name = \"adam\" }",
-                private: "learning_rate = 0.001\noptimizer = { name = \"adam\" }",
+                plain: "learning_rate = 0.005\noptimizer = { name = \"adam\" }",
+                private: "learning_rate = 0.005\noptimizer = { name = \"adam\" }",
             },
         }
     }
