@@ -41,7 +41,7 @@ fn refusal(from: &str, to: &str, code: i32) -> String {
 
 #[test]
 fn an_unknown_field_is_named() {
-    let message = refusal("rounds = 20", "rounds = 20\nroundz = 3", 3);
+    let message = refusal("rounds = 40", "rounds = 40\nroundz = 3", 3);
     assert!(message.contains("roundz"), "{message}");
 }
 

@@ -201,7 +201,7 @@ pub fn explain(status: &Status) -> (ErrorCode, String) {
     let code = ErrorCode::from(status.code());
     let reason = match std::error::Error::source(status) {
         Some(_) => advise(&innermost(status)),
-        None => status.message().to_owned(),
+        None => advise(status.message()),
     };
     (code, reason)
 }
