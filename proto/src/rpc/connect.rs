@@ -201,7 +201,8 @@ pub fn explain(status: &Status) -> (ErrorCode, String) {
     let code = ErrorCode::from(status.code());
     let reason = match std::error::Error::source(status) {
         Some(_) => advise(&innermost(status)),
-        None => advise(status.message()),
+        None if CLOSED.contains(&status.message()) => advise(status.message()),
+        None => status.message().to_owned(),
     };
     (code, reason)
 }
@@ -213,6 +214,9 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
     advise(&last.to_string())
 }
+
+/// How a connection ends when the alert that says why loses the race against its end.
+const CLOSED: [&str; 3] = ["connection closed", "broken pipe", "operation was canceled"];
 
 /// Adds what to do to the few TLS failures that people meet.
 fn advise(reason: &str) -> String {
@@ -250,8 +254,10 @@ fn advise(reason: &str) -> String {
             "nothing listens there: is the coordinator running?",
         ),
     ];
+    let closed = "the coordinator closed the connection: was this member revoked?";
     match advice.iter().find(|(found, _)| reason.contains(found)) {
         Some((_, advice)) => format!("{advice} ({reason})"),
+        None if CLOSED.contains(&reason) => format!("{closed} ({reason})"),
         None => reason.to_owned(),
     }
 }
@@ -259,6 +265,15 @@ fn advise(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_just_ends_is_explained_as_well() {
+        let (code, message) = explain(&Status::unknown("connection closed"));
+        assert_eq!(code, ErrorCode::Internal);
+        assert!(message.contains("revoked"), "{message}");
+        let (_, message) = explain(&Status::not_found("there is no study; it expired"));
+        assert_eq!(message, "there is no study; it expired");
+    }
 
     #[test]
     fn addresses_need_a_host_and_a_port() {
