@@ -175,7 +175,7 @@ pub(super) fn policy(settings: &Settings, sites: usize) -> String {
     )
 }
 
-/// Work of a site in a round, and the optimiser: chosen on the validation parts alone.
+/// Work of a site in a round, and the optimiser; `docs/results.md` says how they were chosen.
 struct Recipe {
     network: &'static str,
     steps: u32,
