@@ -111,6 +111,21 @@ impl<J: Journal> Ledger<J> {
         Ok(Grant::of(entry, &charged))
     }
 
+    /// Grants once more what a training charge paid for, if no update of it was recorded.
+    ///
+    /// A process that dies between charge and update has paid and released nothing. The grant
+    /// serves only the secret that the charge committed to, so batches and noise come again as
+    /// they were, and what is released is the one update that was paid for. **The caller vouches
+    /// that nothing of the first run has left the site.**
+    pub fn resume(&self, sequence: u64) -> Option<Grant> {
+        let (entry, charged) = self.charges().find(|(entry, charged)| {
+            entry.sequence == sequence && charged.purpose == Purpose::Training
+        })?;
+        let mut made = self.entries.iter().filter_map(|entry| entry.fact.made());
+        let is_unmade = made.all(|made| made.charge != sequence);
+        is_unmade.then(|| Grant::of(entry, charged))
+    }
+
     /// Writes down which update a charge paid for, before the update may leave. Safe to repeat.
     ///
     /// # Errors
@@ -476,7 +491,9 @@ mod tests {
             start: [1; 32],
             update: [2; 32],
         };
+        assert_eq!(ledger.resume(2).map(|grant| grant.sequence()), Some(2));
         ledger.record(made, NOW).expect("paid for");
+        assert!(ledger.resume(2).is_none() && ledger.resume(1).is_none());
         ledger.record(made, NOW).expect("safe to repeat");
         assert_eq!(ledger.entries().len(), 3);
         let other = Made {

@@ -66,6 +66,7 @@ fn request(round: u32) -> ChargeRequest {
         charge,
         study_cap: None,
         repeat: Repeat::Refuse,
+        key: None,
     }
 }
 
