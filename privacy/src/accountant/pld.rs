@@ -184,9 +184,7 @@ impl Accountant for Pld {
         if delta.value() < Self::SMALLEST_DELTA {
             return pure;
         }
-        let composed = self
-            .profile(history)
-            .map(|profile| profile.epsilon(delta.value()));
+        let composed = self.profile(history).map(|profile| profile.epsilon(delta));
         composed.unwrap_or(f64::INFINITY).min(pure)
     }
 
@@ -210,5 +208,118 @@ impl Default for Pld {
 impl fmt::Debug for Pld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pld").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn training(q: f64, sigma: f64, steps: u32) -> Charge {
+        let sound = "within range";
+        Charge::SampledGaussian {
+            q: q.try_into().expect(sound),
+            sigma: sigma.try_into().expect(sound),
+            steps,
+        }
+    }
+
+    fn pure(epsilon: f64, releases: u32) -> Charge {
+        let epsilon = epsilon.try_into().expect("within range");
+        Charge::Pure { epsilon, releases }
+    }
+
+    fn laplace(epsilon: f64, releases: u32) -> Charge {
+        let epsilon = epsilon.try_into().expect("within range");
+        Charge::Laplace { epsilon, releases }
+    }
+
+    fn delta(value: f64) -> Delta {
+        value.try_into().expect("within range")
+    }
+
+    #[test]
+    fn composition_on_the_grid_is_that_of_the_exact_gaussian() {
+        // A step that is sampled almost surely keeps the grid in use.
+        for (sigma, steps) in [(1.0, 1), (5.0, 10), (30.0, 10_000), (0.5, 40)] {
+            let mu = f64::from(steps).sqrt() / sigma;
+            for at in [1e-3, 1e-6, 1e-10] {
+                let exact = gaussian_epsilon(mu, delta(at));
+                let found = Pld::new().epsilon(&[training(1.0 - 1e-13, sigma, steps)], delta(at));
+                // At the smallest δ the bound on rounding is a hundredth of it.
+                let allowed = exact * (1.0 - 1e-9)..exact * (1.0 + 1e-3) + 1e-4;
+                assert!(allowed.contains(&found), "{found} for {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn pure_releases_compose_as_randomised_response() {
+        // Two answers with odds e: both say yes with p², then the loss is 2.
+        let p = 1_f64.exp() / (1.0 + 1_f64.exp());
+        let mut pld = Pld::new();
+        let profile = pld.profile(&[pure(1.0, 2)]).expect("a history");
+        for epsilon in [0.0, 0.5, 1.0, 1.9_f64] {
+            let exact = p * p * (1.0 - (epsilon - 2.0).exp());
+            let found = profile.delta(epsilon);
+            assert!(
+                (exact..exact + 1e-8).contains(&found),
+                "{found} for {exact}"
+            );
+        }
+        assert_eq!(
+            pld.epsilon(&[pure(0.1, 1)], delta(1e-12)),
+            0.1 * (1.0 + 1e-12)
+        );
+    }
+
+    #[test]
+    fn nothing_costs_nothing_and_extremes_end() {
+        let mut pld = Pld::new();
+        assert_eq!(pld.epsilon(&[], delta(1e-5)), 0.0);
+        assert_eq!(pld.epsilon(&[training(0.1, 1.0, 0)], delta(1e-5)), 0.0);
+        assert_eq!(
+            pld.epsilon(&[training(0.1, 1.0, 1)], delta(1e-11)),
+            f64::INFINITY
+        );
+        for charge in [
+            training(0.5, 1e-300, 1),
+            training(0.5, 1e-9, u32::MAX),
+            training(0.5, 1e300, u32::MAX),
+            training(1e-300, 0.02, 10),
+            training(1e-12, 1e6, 1),
+            training(0.9, 0.021, 100_000),
+            laplace(1e300, 2),
+            laplace(1e-300, 2),
+            pure(1e12, 3),
+        ] {
+            let epsilon = pld.epsilon(&[charge, pure(0.5, 1)], delta(1e-5));
+            assert!(epsilon >= 0.49, "{epsilon} for {charge:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn the_order_of_a_history_does_not_matter_and_nothing_added_is_free(
+            q in 0.001..1.0, sigma in 0.5..8.0, steps in 1_u32..2000, other in 0.5..8.0,
+        ) {
+            let mut pld = Pld::new();
+            let history = [training(q, sigma, steps), laplace(0.2, 2), training(0.1, other, 7)];
+            let mut reversed = history;
+            reversed.reverse();
+            let whole = pld.epsilon(&history, delta(1e-5));
+            prop_assert_eq!(whole, pld.epsilon(&reversed, delta(1e-5)));
+            // Within what the grid adds.
+            let slack = 1e-6 * whole;
+            let longer = [training(q, sigma, steps + 1), history[1], history[2]];
+            prop_assert!(pld.epsilon(&longer, delta(1e-5)) >= whole - slack);
+            prop_assert!(pld.epsilon(&history, delta(1e-6)) >= whole);
+            prop_assert!(pld.epsilon(&history[..2], delta(1e-5)) <= whole + slack);
+            let rdp = crate::accountant::Rdp::new().epsilon(&history, delta(1e-5));
+            prop_assert!(whole <= rdp * 1.001, "{} by losses, {} by curves", whole, rdp);
+        }
     }
 }

@@ -25,8 +25,15 @@ pub(super) struct Chart {
     pub(super) title: String,
     /// What the horizontal axis counts.
     pub(super) below: &'static str,
-    /// Name, colour, and points from left to right.
-    pub(super) series: Vec<(&'static str, Colour, Vec<(f64, f64)>)>,
+    pub(super) series: Vec<Series>,
+}
+
+/// One curve.
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    pub(super) colour: Colour,
+    /// From left to right.
+    pub(super) points: Vec<(f64, f64)>,
 }
 
 /// What is drawn.
@@ -71,7 +78,7 @@ impl Chart {
     }
 
     fn marks(&self) -> Vec<Mark> {
-        let points = || self.series.iter().flat_map(|(_, _, points)| points);
+        let points = || self.series.iter().flat_map(|series| &series.points);
         let (across, up) = (
             nice_top(points().map(|point| point.0).fold(0.0, f64::max)),
             nice_top(points().map(|point| point.1).fold(0.0, f64::max)),
@@ -103,27 +110,28 @@ impl Chart {
             ));
             marks.push(text((x(place), bottom + 18.0), Anchor::Middle, tick(place)));
         }
-        for (index, (name, colour, points)) in self.series.iter().enumerate() {
-            let path = points
+        for (index, series) in self.series.iter().enumerate() {
+            let path = series
+                .points
                 .iter()
                 .map(|&(across, up)| (x(across), y(up)))
                 .collect();
             marks.push(Mark::Line {
                 path,
-                colour: *colour,
+                colour: series.colour,
                 width: 2.0,
             });
             let (right, height) = (LEFT + FRAME_WIDTH, bottom - 40.0 + 18.0 * index as f64);
             let path = vec![(right - 60.0, height - 4.0), (right - 44.0, height - 4.0)];
             marks.push(Mark::Line {
                 path,
-                colour: *colour,
+                colour: series.colour,
                 width: 4.0,
             });
             marks.push(text(
                 (right - 38.0, height),
                 Anchor::Start,
-                (*name).to_owned(),
+                series.name.to_owned(),
             ));
         }
         marks
@@ -199,12 +207,16 @@ pub(super) mod tests {
             title: "epsilon over rounds, delta = 1e-5".to_owned(),
             below: "round",
             series: vec![
-                ("rdp", [0x1f, 0x77, 0xb4], vec![(0.0, 0.0), (10.0, 5.0)]),
-                (
-                    "pld",
-                    [0xd6, 0x27, 0x28],
-                    vec![(0.0, 0.0), (5.0, 2.5), (10.0, 4.0)],
-                ),
+                Series {
+                    name: "rdp",
+                    colour: [0x1f, 0x77, 0xb4],
+                    points: vec![(0.0, 0.0), (10.0, 5.0)],
+                },
+                Series {
+                    name: "pld",
+                    colour: [0xd6, 0x27, 0x28],
+                    points: vec![(0.0, 0.0), (5.0, 2.5), (10.0, 4.0)],
+                },
             ],
         }
     }

@@ -8,7 +8,10 @@ use consilium_privacy::accountant::{Accountant as _, Delta, Pld, Rdp};
 use consilium_proto::{ErrorCode, Plan};
 use serde::Serialize;
 
-use super::{chart::Chart, finite, read_text, rounded_up};
+use super::{
+    chart::{Chart, Series},
+    finite, read_text, rounded_up,
+};
 use crate::{failure::refuse, output};
 
 /// Most rounds for which ε is computed; they are spread evenly.
@@ -70,10 +73,8 @@ pub(super) fn run(path: &Path, public_size: u64, picture: Option<&Path>, json: b
 fn points(plan: &Plan, noise: &Noise, delta: Delta) -> Result<Vec<Point>> {
     let (mut rdp, mut pld) = (Rdp::new(), Pld::new());
     let resolves = delta.value() >= Pld::SMALLEST_DELTA;
-    let count = plan.rounds.min(POINTS);
     let mut points = Vec::new();
-    for i in 1..=count {
-        let round = (u64::from(plan.rounds) * u64::from(i)).div_ceil(u64::from(count)) as u32;
+    for round in rounds(plan.rounds) {
         let steps = round.checked_mul(plan.training.steps);
         let charge = noise.charge(steps.context("more than 4294967295 steps")?);
         let epsilon_pld = resolves.then(|| finite(pld.epsilon(&[charge], delta)));
@@ -84,6 +85,13 @@ fn points(plan: &Plan, noise: &Noise, delta: Delta) -> Result<Vec<Point>> {
         });
     }
     Ok(points)
+}
+
+/// The first round, the last, and some between.
+fn rounds(all: u32) -> impl Iterator<Item = u32> {
+    let (steps, last) = (all.min(POINTS) - 1, u64::from(all) - 1);
+    let between = move |i| 1 + (last * u64::from(i) / u64::from(steps.max(1))) as u32;
+    (0..=steps).map(between)
 }
 
 fn print(plan: &Plan, noise: &Noise, delta: Delta, points: &[Point]) -> Result<()> {
@@ -128,23 +136,24 @@ fn print(plan: &Plan, noise: &Noise, delta: Delta, points: &[Point]) -> Result<(
 }
 
 fn write_picture(file: &Path, delta: Delta, points: &[Point]) -> Result<()> {
-    let series = |value: fn(&Point) -> Option<f64>| -> Vec<(f64, f64)> {
+    let series = |name, colour, value: fn(&Point) -> Option<f64>| {
         let known = points
             .iter()
             .filter_map(|point| Some((f64::from(point.round), value(point)?)));
         // Nothing is spent before the first round.
-        [(0.0, 0.0)].into_iter().chain(known).collect()
+        let points = [(0.0, 0.0)].into_iter().chain(known).collect();
+        Series {
+            name,
+            colour,
+            points,
+        }
     };
     let chart = Chart {
         title: format!("epsilon over rounds, delta = {:e}", delta.value()),
         below: "round",
         series: vec![
-            (
-                "rdp",
-                [0x1f, 0x77, 0xb4],
-                series(|point| Some(point.epsilon_rdp)),
-            ),
-            ("pld", [0xd6, 0x27, 0x28], series(|point| point.epsilon_pld)),
+            series("rdp", [0x1f, 0x77, 0xb4], |point| Some(point.epsilon_rdp)),
+            series("pld", [0xd6, 0x27, 0x28], |point| point.epsilon_pld),
         ],
     };
     let ending = file
@@ -163,4 +172,21 @@ fn write_picture(file: &Path, delta: Delta, points: &[Point]) -> Result<()> {
         }
     };
     std::fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_begins_at_the_first_round_and_ends_at_the_last() {
+        let chosen = |all| rounds(all).collect::<Vec<_>>();
+        assert_eq!(chosen(1), [1]);
+        assert_eq!(chosen(3), [1, 2, 3]);
+        for all in [16, 17, 40, 100_000] {
+            let chosen = chosen(all);
+            assert_eq!((chosen.len(), chosen[0], chosen[15]), (16, 1, all));
+            assert!(chosen.is_sorted_by(|a, b| a < b), "{chosen:?}");
+        }
+    }
 }

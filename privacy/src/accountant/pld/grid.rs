@@ -69,14 +69,19 @@ impl Grid {
 
     /// ln E[e^(θ·loss)].
     pub(super) fn log_moment(&self, theta: f64) -> f64 {
-        // Horner's rule from the end where the terms are largest.
+        // Horner's rule, ending where terms are largest: at a mass, so that the sum is not 0.
         let ratio = (-theta.abs() * self.interval).exp();
         let step = |sum: f64, mass: &f64| sum * ratio + mass;
-        let last = self.first + self.masses.len() as i64 - 1;
+        let is_mass = |mass: &f64| *mass > 0.0;
+        let (from, to) = (
+            self.masses.iter().position(is_mass).unwrap_or(0),
+            self.masses.iter().rposition(is_mass).unwrap_or(0),
+        );
+        let held = &self.masses[from..=to];
         let (sum, largest) = if theta > 0.0 {
-            (self.masses.iter().fold(0.0, step), last)
+            (held.iter().fold(0.0, step), self.first + to as i64)
         } else {
-            (self.masses.iter().rev().fold(0.0, step), self.first)
+            (held.iter().rev().fold(0.0, step), self.first + from as i64)
         };
         sum.ln() + theta * largest as f64 * self.interval
     }
@@ -155,10 +160,10 @@ mod tests {
         let grid = Grid {
             interval: 0.5,
             first: -1,
-            masses: vec![0.25, 0.5, 0.25],
+            masses: vec![0.25, 0.5, 0.25, 0.0, 0.0],
             whole: (-0.5_f64).exp_m1(),
         };
-        for theta in [-30.0, -1.0, 1e-9, 2.0, 900.0] {
+        for theta in [-30.0, -1.0, 1e-9, 2.0, 900.0, 1e6] {
             let cosh = (0.5_f64 * theta).abs();
             // (1 + cosh)/2, without overflow.
             let expected = cosh + (0.25 * (1.0 + (-2.0 * cosh).exp()) + 0.5 * (-cosh).exp()).ln();

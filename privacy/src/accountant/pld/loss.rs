@@ -23,6 +23,10 @@ const SMALLEST_SAMPLED_SIGMA: f64 = 0.02;
 /// Above this noise multiplier it counts as this one: its squares leave the range of numbers.
 const LARGEST_SIGMA: f64 = 1e15;
 
+/// Below this sampling rate it counts as this one, which only overstates the cost: the loss of the
+/// rare batches would lie far from all others.
+const SMALLEST_RATE: f64 = 1e-9;
+
 /// A Laplace release above this ε counts as any release with that ε: of its loss only the upper
 /// atom matters.
 const LARGEST_LAPLACE: f64 = 100.0;
@@ -60,7 +64,11 @@ impl Loss {
             Charge::SampledGaussian { q, sigma, .. } => {
                 let is_noise_small = sigma.value() < SMALLEST_SAMPLED_SIGMA;
                 Self::Sampled {
-                    q: if is_noise_small { 1.0 } else { q.value() },
+                    q: if is_noise_small {
+                        1.0
+                    } else {
+                        q.value().max(SMALLEST_RATE)
+                    },
                     sigma: sigma.value().min(LARGEST_SIGMA),
                     direction,
                     // Each of the two tails of a normal distribution is below e^(-z²/2)/2.

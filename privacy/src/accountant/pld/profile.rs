@@ -1,5 +1,7 @@
 //! The composed loss of a history, and its privacy profile δ(ε).
 
+use crate::accountant::Delta;
+
 /// The composed loss in one direction: point `first + i` times the interval has `masses[i]`.
 #[derive(Debug, Clone)]
 pub(super) struct Composed {
@@ -21,7 +23,8 @@ pub struct Profile {
 impl Profile {
     /// The smallest ε ≥ 0 at `delta`, rounded up; infinite where `delta` is below what the
     /// computation resolves.
-    pub fn epsilon(&self, delta: f64) -> f64 {
+    pub fn epsilon(&self, delta: Delta) -> f64 {
+        let delta = delta.value();
         let each = self
             .directions
             .iter()
@@ -124,21 +127,18 @@ mod tests {
             infinite: 0.0,
             relative_error: 0.0,
         };
-        let profile = Profile {
-            directions: vec![composed],
-        };
         for at in [0.0, 0.4, 1.0, 1.5, 1.999, 2.0, 5.0_f64] {
             let expected = (often * (1.0 - (at - epsilon).exp())).max(0.0);
-            let found = profile.delta(at);
+            let found = composed.delta(at);
             assert!(
                 (found - expected).abs() < 1e-15,
                 "{found} {expected} at {at}"
             );
             if expected > 0.0 {
-                assert!((profile.epsilon(found) - at).abs() < 1e-12, "{at}");
+                assert!((composed.epsilon(found) - at).abs() < 1e-12, "{at}");
             }
         }
-        assert_eq!(profile.epsilon(0.9), 0.0);
-        assert_eq!(profile.epsilon(0.0), f64::INFINITY);
+        assert_eq!(composed.epsilon(0.9), 0.0);
+        assert_eq!(composed.epsilon(0.0), f64::INFINITY);
     }
 }
