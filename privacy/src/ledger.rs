@@ -39,7 +39,7 @@ pub use key::{LedgerKey, LedgerPublicKey};
 pub use refusal::{LedgerError, RecordError, Refusal};
 pub use request::{Budget, ChargeRequest, NO_STUDY, Purpose, Repeat};
 
-use crate::accountant::{Accountant, Charge, Delta};
+use crate::accountant::{Accountant as _, Charge, Delta, Rdp};
 
 /// The record of all charges of a site, and the judge of new ones. One process holds it at a time.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub struct Ledger<J> {
     entries: Vec<Entry>,
     budgets: HashMap<String, Budget>,
     filter: Filter,
-    accountant: Accountant,
+    accountant: Rdp,
     /// The journal failed, so what is on disk is not known until it has been read again.
     stale: bool,
 }
@@ -73,7 +73,7 @@ impl<J: Journal> Ledger<J> {
             entries: Vec::new(),
             budgets: budgets.into_iter().collect(),
             filter: Filter::new(),
-            accountant: Accountant::new(),
+            accountant: Rdp::new(),
             stale: true,
         };
         ledger.reload()?;

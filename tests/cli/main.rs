@@ -2,5 +2,6 @@
 
 mod federation;
 mod plans;
+mod privacy;
 mod program;
 mod run_demo;
