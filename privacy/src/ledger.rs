@@ -27,10 +27,11 @@ use std::{
 };
 
 pub use chain::{ChainError, Head, verify, verify_signed};
+pub(crate) use entry::as_hex;
 pub use entry::{Entry, UnknownForm};
 pub use fact::{Charged, Fact, Generator, Made};
 pub(crate) use fact::{charge_from_bytes, charge_to_bytes};
-use filter::Filter;
+pub(crate) use filter::Filter;
 #[cfg(test)]
 pub(crate) use grant::test_grant;
 pub use grant::{Grant, GrantError, Training};

@@ -63,8 +63,10 @@
 //! | [`release`] | counts that leave, through OpenDP |
 //! | [`seal`] | keys and files at rest |
 //! | [`pseudonym`] | stand-ins for patient identifiers in logs |
+//! | [`audit`] | what an auditor checks of a ledger, from a file alone |
 
 pub mod accountant;
+pub mod audit;
 pub mod keystream;
 pub mod ledger;
 pub mod noise;

@@ -36,7 +36,7 @@ pub struct Entry {
 pub struct UnknownForm;
 
 impl Entry {
-    pub(super) fn after(head: Head, fact: Fact, at: u64, key: &LedgerKey) -> Self {
+    pub(crate) fn after(head: Head, fact: Fact, at: u64, key: &LedgerKey) -> Self {
         let mut entry = Self {
             sequence: head.sequence + 1,
             at,
@@ -115,7 +115,7 @@ impl Entry {
     }
 }
 
-pub(super) fn as_hex<S: Serializer>(
+pub(crate) fn as_hex<S: Serializer>(
     bytes: &impl AsRef<[u8]>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -19,25 +19,25 @@ const ORDERS: [f64; 16] = [
 
 /// What each data set has spent at each order.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     curves: Curves,
     totals: HashMap<String, [f64; 16]>,
 }
 
 impl Filter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             curves: Curves::new(ORDERS.to_vec()),
             totals: HashMap::new(),
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.totals.clear();
     }
 
     /// Adds what was charged.
-    pub(super) fn add(&mut self, data_set: &str, charge: &Charge) {
+    pub(crate) fn add(&mut self, data_set: &str, charge: &Charge) {
         let count = f64::from(charge.releases());
         let totals = self.totals.entry(data_set.to_owned()).or_default();
         for (total, rho) in totals.iter_mut().zip(self.curves.of_one(charge)) {
@@ -46,7 +46,7 @@ impl Filter {
     }
 
     /// The most releases of this kind that leave at least one order within its bound.
-    pub(super) fn releases_left(&mut self, name: &str, budget: Budget, charge: &Charge) -> u32 {
+    pub(crate) fn releases_left(&mut self, name: &str, budget: Budget, charge: &Charge) -> u32 {
         let totals = self.totals.get(name).copied().unwrap_or_default();
         let one = self.curves.of_one(charge);
         let left = ORDERS

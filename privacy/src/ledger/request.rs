@@ -57,7 +57,7 @@ pub enum Repeat {
 }
 
 /// What a charge is for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// The noisy steps of a round.
