@@ -41,6 +41,9 @@ enum Command {
     /// The key that admits members and puts them out
     #[command(subcommand)]
     Governance(governance::Command),
+    /// Membership of an operator
+    #[command(subcommand)]
+    Operator(enrol::Command),
     /// Membership of a researcher
     #[command(subcommand)]
     Researcher(enrol::Command),
@@ -71,6 +74,7 @@ impl Cli {
             Command::Agent(command) => command.run().await,
             Command::Coordinator(command) => command.run().await,
             Command::Governance(command) => command.run(),
+            Command::Operator(command) => command.run(Role::Operator).await,
             Command::Researcher(command) => command.run(Role::Researcher).await,
             Command::Auditor(command) => command.run(Role::Auditor).await,
         }
