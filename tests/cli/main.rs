@@ -4,3 +4,4 @@ mod federation;
 mod plans;
 mod program;
 mod run_demo;
+mod steward;
