@@ -56,7 +56,7 @@
 //! | [`ledger`] | append-only record of charges; the budget of each data set over all studies |
 //! | [`keystream`] | keys and random bits, separate for every step and purpose |
 //! | [`sampling`] | which patients enter a batch |
-//! | [`noise`] | the exact discrete Gaussian |
+//! | [`noise`] | the discrete Gaussian, from a table, in constant time |
 //! | [`step`] | clipping, the integer sum, noise, and the road to a [`step::PrivateUpdate`] |
 //! | [`release`] | counts that leave, through OpenDP |
 //! | [`seal`] | keys and files at rest |
