@@ -5,6 +5,7 @@ mod coordinator;
 mod enrol;
 mod governance;
 mod node;
+mod privacy;
 mod study;
 
 use anyhow::Result;
@@ -32,6 +33,9 @@ enum Command {
     /// Write, submit and follow studies, and fetch their models
     #[command(subcommand)]
     Study(study::Command),
+    /// What releases cost a patient's privacy, and what noise a target asks for
+    #[command(subcommand)]
+    Privacy(privacy::Command),
     /// A hospital's node: data sets, consent, training
     #[command(subcommand)]
     Agent(agent::Command),
@@ -71,6 +75,7 @@ impl Cli {
         match self.command {
             Command::Demo(options) => demo::run(*options).await,
             Command::Study(command) => command.run().await,
+            Command::Privacy(command) => command.run(),
             Command::Agent(command) => command.run().await,
             Command::Coordinator(command) => command.run().await,
             Command::Governance(command) => command.run(),

@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use consilium_privacy::{
     OutOfRange,
-    accountant::{Accountant, Charge, Delta, Epsilon, NoiseMultiplier, SamplingRate, calibrate},
+    accountant::{
+        Accountant as _, Charge, Delta, Epsilon, NoiseMultiplier, Rdp, SamplingRate, calibrate,
+    },
     ledger::Budget,
 };
 use consilium_proto::{
@@ -250,7 +252,7 @@ fn epsilon_of(
         (NoiseTarget::Multiplier(_), Some(size)) => {
             let charge = Noise::of(plan, guarantee, size)?.charge(total_steps(plan)?);
             let delta = Delta::try_from(guarantee.delta)?;
-            Ok(Some(Accountant::new().epsilon(&[charge], delta)))
+            Ok(Some(Rdp::new().epsilon(&[charge], delta)))
         }
     }
 }

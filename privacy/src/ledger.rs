@@ -34,7 +34,7 @@ pub use journal::{Journal, JournalError, MemoryJournal};
 pub use refusal::{LedgerError, Refusal};
 pub use request::{Budget, ChargeRequest, NO_STUDY, Purpose, Repeat};
 
-use crate::accountant::{Accountant, Charge, Delta};
+use crate::accountant::{Accountant as _, Charge, Delta, Rdp};
 
 /// The record of all charges of a site, and the judge of new ones. One process holds it at a time.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Ledger<J> {
     entries: Vec<Entry>,
     budgets: HashMap<String, Budget>,
     filter: Filter,
-    accountant: Accountant,
+    accountant: Rdp,
     /// The journal failed, so what is on disk is not known until it has been read again.
     stale: bool,
 }
@@ -62,7 +62,7 @@ impl<J: Journal> Ledger<J> {
             entries: Vec::new(),
             budgets: budgets.into_iter().collect(),
             filter: Filter::new(),
-            accountant: Accountant::new(),
+            accountant: Rdp::new(),
             stale: true,
         };
         ledger.reload()?;

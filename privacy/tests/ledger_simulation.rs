@@ -8,7 +8,7 @@ use std::{
 };
 
 use consilium_privacy::{
-    accountant::Charge,
+    accountant::{Accountant as _, Charge, Rdp},
     ledger::{
         Budget, ChainError, ChargeRequest, Entry, Grant, Journal, JournalError, Ledger,
         LedgerError, Purpose, Refusal, Repeat,
@@ -180,7 +180,7 @@ proptest! {
         }
 
         let mut ledger = open(&journal);
-        let mut accountant = consilium_privacy::accountant::Accountant::new();
+        let mut accountant = Rdp::new();
         for data_set in ["scans", "notes"] {
             let charges = granted.get(data_set).cloned().unwrap_or_default();
             let used = accountant.epsilon(&charges, budget().delta);

@@ -2,6 +2,7 @@
 
 mod federation;
 mod plans;
+mod privacy;
 mod program;
 mod run_demo;
 mod steward;

@@ -145,7 +145,7 @@ fn calibrated_noise_keeps_all_rounds_within_the_target() {
     let noise = Noise::of(&plan, &guarantee, 640).expect("reachable");
     assert_eq!(noise.sampling_rate.value(), 0.1);
     let delta = Delta::try_from(1e-6).expect("within range");
-    let spent = Accountant::new().epsilon(&[noise.charge(50)], delta);
+    let spent = Rdp::new().epsilon(&[noise.charge(50)], delta);
     assert!(spent <= 1.0 && spent > 0.99, "{spent}");
     let few = Noise::of(&plan, &guarantee, 10).expect("reachable");
     assert_eq!(few.sampling_rate.value(), 1.0, "at most every patient");

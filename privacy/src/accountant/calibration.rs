@@ -1,6 +1,8 @@
 //! The noise that a target asks for.
 
-use super::{Charge, Delta, Epsilon, NoiseMultiplier, SamplingRate, epsilon_at, orders};
+use super::{
+    Accountant, Charge, Delta, Epsilon, NoiseMultiplier, SamplingRate, epsilon_at, rdp::orders,
+};
 use crate::OutOfRange;
 
 /// Largest noise multiplier tried: at 2⁴⁰ even 2³² steps cost next to nothing.
@@ -96,10 +98,98 @@ impl Search {
     }
 }
 
+/// As [`calibrate`], by any accountant whose ε hardly jumps: false position between the logarithms
+/// of noise and ε, which lie near a line.
+pub(super) fn calibrate_by(
+    accountant: &mut impl Accountant,
+    epsilon: Epsilon,
+    delta: Delta,
+    q: SamplingRate,
+    steps: u32,
+) -> Result<NoiseMultiplier, OutOfRange> {
+    // How far, in logarithms, this noise misses the target; above 0 means too little noise.
+    let mut miss = |sigma: f64| -> Result<f64, OutOfRange> {
+        let charge = Charge::SampledGaussian {
+            q,
+            sigma: NoiseMultiplier::try_from(sigma)?,
+            steps,
+        };
+        let spent = accountant.epsilon(&[charge], delta);
+        Ok((spent / epsilon.value()).ln().clamp(-20.0, 20.0))
+    };
+    let (mut enough, mut too_little) = (Trial::at(1.0, &mut miss)?, None);
+    while enough.miss > 0.0 {
+        too_little = Some(enough);
+        enough = Trial::at(enough.sigma * 2.0, &mut miss)?;
+        if enough.sigma > LARGEST {
+            let allowed = "reachable with a noise multiplier below 2^40";
+            return Err(OutOfRange::new("epsilon", allowed, epsilon));
+        }
+    }
+    let mut too_little = match too_little {
+        Some(trial) => trial,
+        None => loop {
+            let trial = Trial::at(enough.sigma / 2.0, &mut miss)?;
+            if trial.miss > 0.0 {
+                break trial;
+            }
+            enough = trial;
+            if enough.sigma < 1e-6 {
+                return NoiseMultiplier::try_from(enough.sigma); // this much is already plenty
+            }
+        },
+    };
+    while enough.sigma / too_little.sigma > 1.0 + CLOSE && enough.miss < -CLOSE {
+        let trial = Trial::at(enough.between(&too_little), &mut miss)?;
+        // The end that stays counts half next time, or it would stay for long (Illinois).
+        if trial.miss > 0.0 {
+            too_little = trial;
+            enough.weight /= 2.0;
+        } else {
+            enough = trial;
+            too_little.weight /= 2.0;
+        }
+    }
+    NoiseMultiplier::try_from(enough.sigma * (1.0 + CLOSE))
+}
+
+/// Calibration by trials ends when noise or ε is known to this part of itself, and adds as much.
+const CLOSE: f64 = 5e-5;
+
+/// One noise multiplier that was tried.
+#[derive(Clone, Copy)]
+struct Trial {
+    sigma: f64,
+    miss: f64,
+    weight: f64,
+}
+
+impl Trial {
+    fn at<E>(sigma: f64, miss: &mut impl FnMut(f64) -> Result<f64, E>) -> Result<Self, E> {
+        let (miss, weight) = (miss(sigma)?, 1.0);
+        Ok(Self {
+            sigma,
+            miss,
+            weight,
+        })
+    }
+
+    /// Where the line through both meets the target.
+    fn between(&self, too_little: &Self) -> f64 {
+        let (here, there) = (
+            -self.miss * self.weight,
+            too_little.miss * too_little.weight,
+        );
+        let share = (there / (here + there)).clamp(0.02, 0.98);
+        let (low, high) = (too_little.sigma.ln(), self.sigma.ln());
+        (low + (high - low) * share).exp()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accountant::Accountant;
+    use crate::accountant::{Pld, Rdp};
 
     #[test]
     fn calibrated_noise_spends_the_target_and_never_more() {
@@ -109,11 +199,40 @@ mod tests {
             let target = Epsilon::try_from(epsilon).expect("within range");
             let sigma = calibrate(target, delta, q, steps).expect("reachable");
             let charge = Charge::SampledGaussian { q, sigma, steps };
-            let spent = Accountant::new().epsilon(&[charge], delta);
+            let spent = Rdp::new().epsilon(&[charge], delta);
             assert!(
                 spent <= epsilon && spent > 0.995 * epsilon,
                 "{spent} for {epsilon}"
             );
+        }
+    }
+
+    #[test]
+    fn both_accountants_find_their_own_noise() {
+        let sound = "within range";
+        let (delta, q) = (
+            Delta::try_from(1e-5).expect(sound),
+            0.02.try_into().expect(sound),
+        );
+        for epsilon in [0.3, 4.0, 30.0] {
+            let target = Epsilon::try_from(epsilon).expect(sound);
+            let sigma = Pld::new()
+                .calibrate(target, delta, q, 500)
+                .expect("reachable");
+            let charge = Charge::SampledGaussian {
+                q,
+                sigma,
+                steps: 500,
+            };
+            let spent = Pld::new().epsilon(&[charge], delta);
+            assert!(
+                spent <= epsilon && spent > 0.999 * epsilon,
+                "{spent} for {epsilon}"
+            );
+            let more = Rdp::new()
+                .calibrate(target, delta, q, 500)
+                .expect("reachable");
+            assert!(more > sigma, "{more} is not above {sigma}");
         }
     }
 
@@ -128,5 +247,12 @@ mod tests {
         assert!(error.to_string().contains("reachable"), "{error}");
         let loose = Epsilon::try_from(1e9).expect("within range");
         assert!(calibrate(loose, delta, q, 1).is_ok_and(|sigma| sigma.value() < 1e-3));
+        assert!(
+            Pld::new()
+                .calibrate(loose, delta, q, 1)
+                .is_ok_and(|sigma| sigma.value() < 1e-3)
+        );
+        let nothing = Epsilon::try_from(1e-12).expect("within range");
+        assert!(Pld::new().calibrate(nothing, delta, q, u32::MAX).is_err());
     }
 }

@@ -60,6 +60,10 @@ parameters! {
     /// Probability with which the bound ε may fail (δ). Above 0 and below 0.01.
     Delta: "delta", "above 0 and below 0.01", |x| x > 0.0 && x < 1e-2;
 
+    /// Zero-concentrated differential privacy (ρ): RDP is at most ρα at every order α. Finite and
+    /// above 0.
+    Rho: "rho", "finite and above 0", |x| x.is_finite() && x > 0.0;
+
     /// Largest L2 norm that one record may contribute to a sum (C). From 1e-12 to 1e12, so that
     /// neither the lattice step nor a sum leaves the range of `f32`.
     ClippingNorm: "clipping norm", "from 1e-12 to 1e12", |x| (1e-12..=1e12).contains(&x);

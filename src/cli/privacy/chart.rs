@@ -1,0 +1,254 @@
+//! Curves as a picture: the same marks become an SVG or a PNG.
+
+mod raster;
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+/// Size of the picture and of the frame in it.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 400.0;
+const LEFT: f64 = 60.0;
+const TOP: f64 = 40.0;
+const FRAME_WIDTH: f64 = 550.0;
+const FRAME_HEIGHT: f64 = 300.0;
+
+const BLACK: Colour = [0; 3];
+const GREY: Colour = [0xdd; 3];
+
+/// Red, green, blue.
+type Colour = [u8; 3];
+
+/// Curves over a common axis; both axes begin at 0. All numbers are finite and not below 0.
+pub(super) struct Chart {
+    pub(super) title: String,
+    /// What the horizontal axis counts.
+    pub(super) below: &'static str,
+    pub(super) series: Vec<Series>,
+}
+
+/// One curve.
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    pub(super) colour: Colour,
+    /// From left to right.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// What is drawn.
+#[derive(Debug, Clone, PartialEq)]
+enum Mark {
+    Line {
+        path: Vec<(f64, f64)>,
+        colour: Colour,
+        width: f64,
+    },
+    Text {
+        at: (f64, f64),
+        anchor: Anchor,
+        text: String,
+    },
+}
+
+/// Which part of a text stands where it is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+impl Chart {
+    pub(super) fn to_svg(&self) -> String {
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+             font-family=\"sans-serif\" font-size=\"12\">\n\
+             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
+        );
+        for mark in self.marks() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(svg, "{}", mark.to_svg());
+        }
+        svg + "</svg>\n"
+    }
+
+    pub(super) fn to_png(&self) -> Result<Vec<u8>> {
+        raster::to_png(&self.marks(), WIDTH, HEIGHT)
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let (across, up) = (
+            nice_top(points().map(|point| point.0).fold(0.0, f64::max)),
+            nice_top(points().map(|point| point.1).fold(0.0, f64::max)),
+        );
+        let x = |value: f64| LEFT + FRAME_WIDTH * value / across;
+        let y = |value: f64| TOP + FRAME_HEIGHT * (1.0 - value / up);
+        let bottom = TOP + FRAME_HEIGHT;
+
+        let mut marks = vec![
+            text((LEFT, 24.0), Anchor::Start, self.title.clone()),
+            text(
+                (LEFT + FRAME_WIDTH / 2.0, bottom + 40.0),
+                Anchor::Middle,
+                self.below.to_owned(),
+            ),
+        ];
+        for i in 0..=5 {
+            let (height, place) = (up * f64::from(i) / 5.0, across * f64::from(i) / 5.0);
+            let path = vec![(LEFT, y(height)), (LEFT + FRAME_WIDTH, y(height))];
+            marks.push(Mark::Line {
+                path,
+                colour: GREY,
+                width: 1.0,
+            });
+            marks.push(text(
+                (LEFT - 6.0, y(height) + 4.0),
+                Anchor::End,
+                tick(height),
+            ));
+            marks.push(text((x(place), bottom + 18.0), Anchor::Middle, tick(place)));
+        }
+        for (index, series) in self.series.iter().enumerate() {
+            let path = series
+                .points
+                .iter()
+                .map(|&(across, up)| (x(across), y(up)))
+                .collect();
+            marks.push(Mark::Line {
+                path,
+                colour: series.colour,
+                width: 2.0,
+            });
+            let (right, height) = (LEFT + FRAME_WIDTH, bottom - 40.0 + 18.0 * index as f64);
+            let path = vec![(right - 60.0, height - 4.0), (right - 44.0, height - 4.0)];
+            marks.push(Mark::Line {
+                path,
+                colour: series.colour,
+                width: 4.0,
+            });
+            marks.push(text(
+                (right - 38.0, height),
+                Anchor::Start,
+                series.name.to_owned(),
+            ));
+        }
+        marks
+    }
+}
+
+fn text(at: (f64, f64), anchor: Anchor, text: String) -> Mark {
+    Mark::Text { at, anchor, text }
+}
+
+/// The smallest of 1, 2, 2.5, 5 times a power of ten that is not below the value: a fifth of each
+/// is a short number.
+fn nice_top(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
+    let power = 10_f64.powf(value.log10().floor());
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let fitting = steps
+        .iter()
+        .map(|step| step * power)
+        .find(|top| *top >= value);
+    fitting.unwrap_or(10.0 * power)
+}
+
+/// A number of at most four digits, without trailing zeros.
+fn tick(value: f64) -> String {
+    if value != 0.0 && !(1e-3..1e6).contains(&value) {
+        return format!("{value:.1e}");
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Mark {
+    fn to_svg(&self) -> String {
+        match self {
+            Self::Line {
+                path,
+                colour: [red, green, blue],
+                width,
+            } => {
+                let points: Vec<_> = path.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+                format!(
+                    "<polyline points=\"{}\" fill=\"none\" \
+                     stroke=\"#{red:02x}{green:02x}{blue:02x}\" stroke-width=\"{width}\"/>",
+                    points.join(" ")
+                )
+            }
+            Self::Text {
+                at: (x, y),
+                anchor,
+                text,
+            } => {
+                let anchor = match anchor {
+                    Anchor::Start => "start",
+                    Anchor::Middle => "middle",
+                    Anchor::End => "end",
+                };
+                // Titles, names and numbers of ours: nothing in them needs escaping.
+                format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(super) fn chart() -> Chart {
+        Chart {
+            title: "epsilon over rounds, delta = 1e-5".to_owned(),
+            below: "round",
+            series: vec![
+                Series {
+                    name: "rdp",
+                    colour: [0x1f, 0x77, 0xb4],
+                    points: vec![(0.0, 0.0), (10.0, 5.0)],
+                },
+                Series {
+                    name: "pld",
+                    colour: [0xd6, 0x27, 0x28],
+                    points: vec![(0.0, 0.0), (5.0, 2.5), (10.0, 4.0)],
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn curves_go_where_their_numbers_say() {
+        let svg = chart().to_svg();
+        // From the left lower corner to the right upper one: 10 and 5 are the ends of the axes.
+        assert!(svg.contains("points=\"60.0,340.0 610.0,40.0\""), "{svg}");
+        assert!(
+            svg.contains("points=\"60.0,340.0 335.0,190.0 610.0,100.0\""),
+            "{svg}"
+        );
+        assert_eq!(svg.matches("<text").count(), 2 + 12 + 2, "{svg}");
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers_and_ticks_are_short() {
+        for (value, top) in [
+            (0.0, 1.0),
+            (1.0, 1.0),
+            (1.1, 2.0),
+            (23.0, 25.0),
+            (0.003, 0.005),
+        ] {
+            assert!(
+                (nice_top(value) - top).abs() < 1e-12,
+                "{value}: {}",
+                nice_top(value)
+            );
+        }
+        let ticks: Vec<_> = [0.0, 0.2, 12.0, 4e-5, 2e7].map(tick).into();
+        assert_eq!(ticks, ["0", "0.2", "12", "4.0e-5", "2.0e7"]);
+    }
+}
