@@ -37,6 +37,13 @@ const UNLIKELY: f64 = 5.0;
 /// them, still only once in 800 000.
 const UNLIKELY_AMONG_MANY: f64 = 8.0;
 
+/// How far a mean of so many squared standard normal numbers is from 1, in standard errors: its
+/// cube root is nearly normal (Wilson and Hilferty 1931).
+fn chi_squared_errors(mean_square: f64, degrees: f64) -> f64 {
+    let width = 2.0 / (9.0 * degrees);
+    (mean_square.cbrt() - (1.0 - width)) / width.sqrt()
+}
+
 /// Probability with which a lower bound holds: above 0.5 and below 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Confidence(f64);

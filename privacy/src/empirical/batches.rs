@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Irregularity, UNLIKELY};
+use super::{Irregularity, UNLIKELY, chi_squared_errors};
 use crate::accountant::SamplingRate;
 
 /// Fewest expected records, and records left out, of all batches together with which a figure is
@@ -104,10 +104,7 @@ impl Batches {
             (is_judged && far(errors)).then_some(Irregularity::Rate { ratio, errors })
         });
         let spread = self.spread_ratio().and_then(|ratio| {
-            // χ² with as many degrees as batches; its cube root is nearly normal (Wilson and
-            // Hilferty 1931).
-            let width = 2.0 / (9.0 * self.batches);
-            let errors = (ratio.cbrt() - (1.0 - width)) / width.sqrt();
+            let errors = chi_squared_errors(ratio, self.batches);
             far(errors).then_some(Irregularity::Spread { ratio, errors })
         });
         let overlap = self.overlap_ratio().and_then(|ratio| {

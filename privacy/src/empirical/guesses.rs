@@ -64,7 +64,7 @@ impl Guesses {
     }
 
     /// Largest probability with which an (ε, δ)-private run gives so many right guesses or more
-    /// (Steinke, Nasr, Jagielski 2023, Theorem 5.2); `delta` of none stands for 0.
+    /// (Steinke, Nasr, Jagielski 2023); `delta` of none stands for 0.
     ///
     /// `P[W ≥ v] + 2mδ · max_i P[v > W ≥ v-i] / i` with `W ~ Bin(r, e^ε / (1+e^ε))`.
     pub fn p_value(&self, epsilon: f64, delta: Option<Delta>) -> f64 {

@@ -76,25 +76,17 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// Upper bounds on both rates of errors, each with half of what may fail.
-    fn rates(&self, confidence: Confidence) -> (f64, f64) {
-        let half = confidence.significance() / 2.0;
-        (
-            self.false_positives.rate_at_most(half),
-            self.false_negatives.rate_at_most(half),
-        )
-    }
-
     /// Upper bounds on the rates of false positives and false negatives that hold together.
     pub fn rates_at_most(&self, confidence: Confidence) -> [f64; 2] {
-        self.rates(confidence).into()
+        let half = confidence.significance() / 2.0;
+        [self.false_positives, self.false_negatives].map(|errors| errors.rate_at_most(half))
     }
 
     /// Lower bound on ε at `delta` of what was asked, whatever the mechanism: no
     /// (ε, δ)-private one has `FPR · e^ε + FNR < 1 - δ` (Kairouz, Oh, Viswanath 2015). 0 where
     /// nothing is proved.
     pub fn epsilon_low(&self, delta: Delta, confidence: Confidence) -> f64 {
-        let (positives, negatives) = self.rates(confidence);
+        let [positives, negatives] = self.rates_at_most(confidence);
         let one_side = |a: f64, b: f64| (1.0 - a - delta.value()).max(0.0).ln() - b.ln();
         let both = one_side(negatives, positives).max(one_side(positives, negatives));
         both.max(0.0)
@@ -103,7 +95,7 @@ impl Observations {
     /// Lower bound on μ, sensitivity over noise deviation, of what was asked, if it is a Gaussian
     /// mechanism: Φ⁻¹(1-FPR) - Φ⁻¹(FNR) (Nasr et al. 2023). Not above 0 where nothing is proved.
     pub fn mu_low(&self, confidence: Confidence) -> f64 {
-        let (positives, negatives) = self.rates(confidence);
+        let [positives, negatives] = self.rates_at_most(confidence);
         if positives >= 1.0 || negatives >= 1.0 {
             return 0.0;
         }

@@ -1,6 +1,6 @@
 //! The noise itself, where whoever audits knows the sum below it.
 
-use super::{Irregularity, UNLIKELY, UNLIKELY_AMONG_MANY};
+use super::{Irregularity, UNLIKELY, UNLIKELY_AMONG_MANY, chi_squared_errors};
 
 /// Coordinates of a step that are kept to compare it with the others.
 const KEPT: usize = 2048;
@@ -38,7 +38,7 @@ impl Residuals {
         let count = step.len() as f64;
         self.count += count;
         self.squares += squares;
-        let errors = (squares / count - 1.0) * (count / 2.0).sqrt();
+        let errors = chi_squared_errors(squares / count, count);
         if self
             .furthest
             .is_none_or(|(_, furthest)| errors.abs() > furthest.abs())
@@ -84,10 +84,11 @@ impl Residuals {
         self.most_alike.map(|(correlation, _)| correlation)
     }
 
-    /// What is not as charged. Sound noise is called irregular about once in 400 000 audits.
+    /// What is not as charged. Sound noise is called irregular less than once in a
+    /// million audits.
     pub fn irregularities(&self) -> Vec<Irregularity> {
         let total = self.deviation().and_then(|(ratio, _)| {
-            let errors = (ratio * ratio - 1.0) * (self.count / 2.0).sqrt();
+            let errors = chi_squared_errors(ratio * ratio, self.count);
             is_far(errors, UNLIKELY).then_some(Irregularity::Deviation { ratio, errors })
         });
         let step = self.furthest.and_then(|(step, errors)| {
@@ -105,9 +106,8 @@ impl Residuals {
     }
 }
 
-/// Written so that no number counts as far.
 fn is_far(errors: f64, limit: f64) -> bool {
-    !(errors.abs() <= limit)
+    errors.is_nan() || errors.abs() > limit
 }
 
 /// Of two vectors whose mean is known to be 0; 0 where one has no length.
