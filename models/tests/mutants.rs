@@ -133,6 +133,14 @@ fn grant(claim: &Claim, round: u32) -> Grant {
     ledger.reserve(request, now).expect("a large budget")
 }
 
+/// Deviation of the noise over that charged, where it was found to differ.
+fn deviation(breaches: &[Breach]) -> Option<f64> {
+    breaches.iter().find_map(|breach| match breach {
+        Breach::Irregular(Irregularity::Deviation { ratio, .. }) => Some(*ratio),
+        _ => None,
+    })
+}
+
 fn has(breaches: &[Breach], what: impl Fn(&Breach) -> bool) -> bool {
     breaches.iter().any(what)
 }
@@ -170,6 +178,10 @@ fn missing_noise_is_found_by_the_guesses_of_one_run() {
         breach,
         Breach::Observations { .. }
     )));
+    assert!(
+        deviation(&breaches).is_some_and(|ratio| ratio < 1e-6),
+        "{breaches:?}"
+    );
 }
 
 #[test]
@@ -188,11 +200,8 @@ fn half_the_noise_is_found_by_canaries_in_single_steps() {
     let breaches = breaches_of(Flaw::HalfNoise);
     let proved = |breach: &Breach| matches!(breach, Breach::Observations { .. });
     assert!(has(&breaches, proved), "{breaches:?}");
-    let weak = |breach: &Breach| {
-        matches!(breach, Breach::Irregular(Irregularity::Deviation { ratio, .. })
-            if (ratio - 0.5).abs() < 0.01)
-    };
-    assert!(has(&breaches, weak), "{breaches:?}");
+    let ratio = deviation(&breaches).expect("too little noise");
+    assert!((ratio - 0.5).abs() < 0.01, "{ratio}");
 }
 
 #[test]
@@ -200,6 +209,10 @@ fn noise_divided_among_microbatches_is_found_by_canaries_in_single_steps() {
     let breaches = breaches_of(Flaw::NoisePerMicrobatch);
     let proved = |breach: &Breach| matches!(breach, Breach::Observations { .. });
     assert!(has(&breaches, proved), "{breaches:?}");
+    assert!(
+        deviation(&breaches).is_some_and(|ratio| ratio < 0.6),
+        "{breaches:?}"
+    );
 }
 
 #[test]
