@@ -1,6 +1,7 @@
 //! The commands, `noun verb`, one file a group. Results go to standard output.
 
 mod agent;
+mod audit;
 mod coordinator;
 mod enrol;
 mod governance;
@@ -51,6 +52,9 @@ enum Command {
     /// Membership of a researcher
     #[command(subcommand)]
     Researcher(enrol::Command),
+    /// Check what is claimed: nothing here needs a coordinator
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Membership of an auditor
     #[command(subcommand)]
     Auditor(enrol::Command),
@@ -81,6 +85,7 @@ impl Cli {
             Command::Governance(command) => command.run(),
             Command::Operator(command) => command.run(Role::Operator).await,
             Command::Researcher(command) => command.run(Role::Researcher).await,
+            Command::Audit(command) => command.run(),
             Command::Auditor(command) => command.run(Role::Auditor).await,
         }
     }

@@ -60,9 +60,11 @@
 //! | [`step`] | clipping, the integer sum, noise, and the road to a [`step::PrivateUpdate`] |
 //! | [`release`] | counts that leave, through OpenDP |
 //! | [`seal`] | keys and files at rest |
+//! | [`empirical`] | what an audit by experiment can prove: lower bounds, and checks of noise and batches |
 //! | [`pseudonym`] | stand-ins for patient identifiers in logs |
 
 pub mod accountant;
+pub mod empirical;
 pub mod keystream;
 pub mod ledger;
 pub mod noise;

@@ -4,7 +4,7 @@ mod compare;
 mod evaluate;
 mod fetch;
 mod listing;
-mod plan;
+pub(super) mod plan;
 mod watch;
 
 use std::path::PathBuf;
