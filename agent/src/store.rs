@@ -8,6 +8,7 @@ mod data_sets;
 mod journal;
 mod log;
 mod rounds;
+mod secrets;
 mod studies;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::{
 
 use consilium_privacy::{
     keystream::NoRandomness,
+    ledger::{LedgerKey, LedgerPublicKey},
     pseudonym::PseudonymKey,
     seal::{self, FileError, OpenError, SealError, SealingKey},
 };
@@ -31,6 +33,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use zeroize::Zeroizing;
 
 pub use self::{
     data_sets::DataSet,
@@ -45,8 +48,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a write waits for another process's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-const PSEUDONYM_CONTEXT: &str = "pseudonym key";
 
 /// Why the store does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +156,7 @@ pub struct Store {
     folder: Arc<Path>,
     key: Arc<SealingKey>,
     pseudonyms: Arc<PseudonymKey>,
+    ledger_key: Arc<LedgerKey>,
 }
 
 impl Store {
@@ -164,7 +166,10 @@ impl Store {
     /// A folder that cannot be written, a database that is locked, damaged or of a newer
     /// version, a sealing key that is not the one it was made with.
     pub async fn open(folder: &Path, key: Arc<SealingKey>) -> Result<Self, StoreError> {
-        let pseudonyms = pseudonym_key(folder, &key)?;
+        let pseudonyms = kept_key(folder, &key, "pseudonym", || {
+            Ok(*PseudonymKey::random()?.as_bytes())
+        })?;
+        let ledger_key = kept_key(folder, &key, "ledger", || Ok(*LedgerKey::random()?.seed()))?;
         let file = folder.join("agent.db");
         if !file.exists() {
             // Mode 0600 before anything is in it; SQLite gives its side files the same mode.
@@ -181,12 +186,12 @@ impl Store {
             .connect_with(options)
             .await?;
         migrate(&pool, &file).await?;
-        let (folder, pseudonyms) = (Arc::from(folder), Arc::new(pseudonyms));
         Ok(Self {
             pool,
-            folder,
+            folder: Arc::from(folder),
             key,
-            pseudonyms,
+            pseudonyms: Arc::new(PseudonymKey::from_bytes(*pseudonyms)),
+            ledger_key: Arc::new(LedgerKey::from_seed(*ledger_key)),
         })
     }
 
@@ -198,6 +203,11 @@ impl Store {
     /// Key of the patients' pseudonyms.
     pub(crate) fn pseudonyms(&self) -> &PseudonymKey {
         &self.pseudonyms
+    }
+
+    /// Public half of the key that signs the ledger.
+    pub fn ledger_public_key(&self) -> LedgerPublicKey {
+        self.ledger_key.public_key()
     }
 
     /// Closes its files.
@@ -228,18 +238,24 @@ async fn migrate(pool: &SqlitePool, file: &Path) -> Result<(), StoreError> {
     })
 }
 
-fn pseudonym_key(folder: &Path, key: &SealingKey) -> Result<PseudonymKey, StoreError> {
-    let file = folder.join("pseudonym.key");
+/// Reads the key that lies sealed in a folder under this name, or makes it.
+fn kept_key(
+    folder: &Path,
+    key: &SealingKey,
+    name: &'static str,
+    fresh: impl FnOnce() -> Result<[u8; 32], NoRandomness>,
+) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+    let (file, context) = (folder.join(format!("{name}.key")), format!("{name} key"));
     if !file.exists() {
-        let fresh = PseudonymKey::random()?;
-        seal::write_sealed(&file, key, PSEUDONYM_CONTEXT, fresh.as_bytes())?;
+        let fresh = Zeroizing::new(fresh()?);
+        seal::write_sealed(&file, key, &context, fresh.as_ref())?;
         return Ok(fresh);
     }
-    let bytes = seal::read_sealed(&file, key, PSEUDONYM_CONTEXT)?;
-    let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| StoreError::Unreadable {
-        what: "pseudonym.key",
-    })?;
-    Ok(PseudonymKey::from_bytes(bytes))
+    let bytes = seal::read_sealed(&file, key, &context)?;
+    let bytes = bytes.as_slice().try_into();
+    Ok(Zeroizing::new(
+        bytes.map_err(|_| StoreError::Unreadable { what: name })?,
+    ))
 }
 
 /// Holds a folder for one agent; lets go when dropped, or when the process ends.

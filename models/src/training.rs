@@ -24,8 +24,8 @@ use std::{
 
 use consilium_privacy::{
     accountant::SamplingRate,
-    keystream::NoRandomness,
-    ledger::{Grant, NotTraining},
+    keystream::{MasterSecret, NoRandomness},
+    ledger::{Grant, GrantError},
     step::{PrivateUpdate, StepError},
 };
 use consilium_proto::{ParameterVector, Plan, plan::Mode};
@@ -60,7 +60,12 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub enum Protection {
     /// Clipping and noise, paid for.
-    Private(Grant),
+    Private {
+        /// Permission of the ledger.
+        grant: Grant,
+        /// The secret that the charge committed to: batches and noise come from it.
+        secret: MasterSecret,
+    },
     /// Nothing: plan and site policy both ask for it by name.
     None {
         /// Probability that a patient enters a batch.
@@ -126,9 +131,9 @@ pub enum TrainError {
     /// Weights that do not fit the network.
     #[error("the weights do not fit the plan's network")]
     Network(#[from] NetworkError),
-    /// The grant pays for something else.
+    /// The grant pays for something else, or for another secret.
     #[error(transparent)]
-    Grant(#[from] NotTraining),
+    Grant(#[from] GrantError),
     /// The system has no random numbers to give.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -228,7 +233,7 @@ fn gradients(
     batch_size: NonZeroU32,
 ) -> Result<Box<dyn Gradients>, TrainError> {
     match (protection, plan.privacy.mode, plan.privacy.guarantee()) {
-        (Protection::Private(grant), Mode::Local, Some(guarantee)) => {
+        (Protection::Private { grant, secret }, Mode::Local, Some(guarantee)) => {
             let paid = grant.training()?.steps;
             let planned = plan.training.steps;
             if paid < planned {
@@ -238,7 +243,9 @@ fn gradients(
                 .clipping_norm
                 .try_into()
                 .map_err(TrainError::Plan)?;
-            Ok(Box::new(private::Private::new(grant, batch_size, norm)?))
+            Ok(Box::new(private::Private::new(
+                grant, &secret, batch_size, norm,
+            )?))
         }
         (Protection::None { rate }, Mode::None, _) => {
             Ok(Box::new(plain::Plain::new(rate, batch_size)?))

@@ -19,7 +19,8 @@ use consilium_models::{
 use consilium_privacy::{
     accountant::{Charge, calibrate},
     empirical::{Confidence, Irregularity},
-    ledger::{Budget, ChargeRequest, Grant, Ledger, MemoryJournal, Purpose, Repeat},
+    keystream::MasterSecret,
+    ledger::{Budget, ChargeRequest, Grant, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
 };
 use consilium_proto::Plan;
 
@@ -109,12 +110,14 @@ fn breaches_of(flaw: Flaw) -> Vec<Breach> {
     findings.breaches(&claim, Confidence::USUAL)
 }
 
-fn grant(claim: &Claim, round: u32) -> Grant {
+fn grant(claim: &Claim, round: u32, secret: &MasterSecret) -> Grant {
     let sound = "within range";
     let (epsilon, delta) = (1e6.try_into().expect(sound), claim.delta());
     let budget = Budget { epsilon, delta };
     let journal = MemoryJournal::default();
-    let mut ledger = Ledger::open(journal, [("d".to_owned(), budget)]).expect("an empty ledger");
+    let key = LedgerKey::from_seed([1; 32]).into();
+    let mut ledger =
+        Ledger::open(journal, key, [("d".to_owned(), budget)]).expect("an empty ledger");
     let request = ChargeRequest {
         data_set: "d".to_owned(),
         study: [7; 16],
@@ -128,6 +131,7 @@ fn grant(claim: &Claim, round: u32) -> Grant {
         },
         study_cap: None,
         repeat: Repeat::Refuse,
+        key: Some(secret.commitment()),
     };
     let now = std::time::SystemTime::UNIX_EPOCH;
     ledger.reserve(request, now).expect("a large budget")
@@ -151,7 +155,9 @@ fn has(breaches: &[Breach], what: impl Fn(&Breach) -> bool) -> bool {
 fn the_product_passes() {
     let claim = claim();
     let product = |round| {
-        Product::new(grant(&claim, round), BATCH, claim.clipping_norm()).expect("a training grant")
+        let secret = MasterSecret::random().expect("randomness");
+        let grant = grant(&claim, round, &secret);
+        Product::new(grant, &secret, BATCH, claim.clipping_norm()).expect("a training grant")
     };
     let findings = findings(&claim, product);
     let confidence = Confidence::try_from(0.999_999).expect("within range");

@@ -12,10 +12,16 @@ use std::fmt;
 
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    digest::{SHA256, digest},
     hkdf::{self, HKDF_SHA256, Salt},
     rand::{SecureRandom, SystemRandom},
 };
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::seal::{OpenError, SealError, SealingKey};
+
+/// Sealed files of other kinds never open as a secret.
+const SEALING_CONTEXT: &str = "master secret";
 
 /// Bytes made at once, one page.
 const BUFFER: usize = 1 << 14;
@@ -27,8 +33,43 @@ pub struct NoRandomness;
 
 /// 32 secret bytes from which the keys of all steps of one grant are derived.
 ///
-/// Make a fresh one for each grant and drop it afterwards; it is wiped from memory.
+/// Make a fresh one for each charge, which commits to it; it is wiped from memory when dropped.
 pub struct MasterSecret(Zeroizing<[u8; 32]>);
+
+/// SHA-256 of a [`MasterSecret`]: shows later which secret was used, and tells nothing about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Commitment([u8; 32]);
+
+impl Commitment {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Commitment {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl serde::Serialize for Commitment {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Commitment({self})")
+    }
+}
 
 impl MasterSecret {
     /// Draws one from the operating system.
@@ -46,6 +87,38 @@ impl MasterSecret {
     /// Pages that belong to no step.
     pub(crate) fn into_pages(self) -> Pages {
         Pages::new(&self.0)
+    }
+
+    /// What a ledger writes down of it, before its first use.
+    pub fn commitment(&self) -> Commitment {
+        let mut bytes = Zeroizing::new(b"consilium/key-commitment/1\0".to_vec());
+        bytes.extend(self.0.as_ref());
+        let mut commitment = [0; 32];
+        commitment.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+        Commitment(commitment)
+    }
+
+    /// Seals it for this site's disk, so that an interrupted round is taken up with the same
+    /// batches and noise, and an auditor inside the hospital can repeat a round.
+    ///
+    /// # Errors
+    /// As [`SealingKey::seal`].
+    pub fn seal(&self, key: &SealingKey) -> Result<Vec<u8>, SealError> {
+        key.seal(SEALING_CONTEXT, self.0.as_ref())
+    }
+
+    /// Opens what [`seal`](Self::seal) made at this site.
+    ///
+    /// # Errors
+    /// A seal that is not intact or not ours.
+    pub fn open(key: &SealingKey, sealed: &[u8]) -> Result<Self, OpenError> {
+        let bytes = key.open(SEALING_CONTEXT, sealed)?;
+        // Only `seal` makes seals under this context.
+        let bytes = bytes
+            .as_slice()
+            .try_into()
+            .expect("a sealed secret has 32 bytes");
+        Ok(Self(Zeroizing::new(bytes)))
     }
 
     /// Fixed bytes, for known answers. Not public: noise from a chosen key is no noise.

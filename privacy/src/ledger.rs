@@ -3,7 +3,7 @@
 //! Pay first: [`Ledger::reserve`] puts the charge on disk before it hands out the [`Grant`] without
 //! which there is no noise and no update. A crash after that wastes budget and never under-counts;
 //! nothing is ever refunded. Entries are chained by hash, so a gap, a change or another order is
-//! found when the ledger is opened.
+//! found when the ledger is opened, and signed, so that an auditor knows whose they are.
 //!
 //! **Guarantee.** All releases of a data set together are (ε, δ)-differentially private under
 //! add-or-remove-one adjacency, with its [`Budget`], even when each charge is chosen after seeing
@@ -12,26 +12,31 @@
 
 mod chain;
 mod entry;
+mod fact;
 mod filter;
 mod grant;
 mod journal;
+mod key;
 mod refusal;
 mod request;
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-pub use chain::{ChainError, Head, verify};
+pub use chain::{ChainError, Head, verify, verify_signed};
 pub use entry::{Entry, UnknownForm};
-pub(crate) use entry::{charge_from_bytes, charge_to_bytes};
+pub use fact::{Charged, Fact, Generator, Made};
+pub(crate) use fact::{charge_from_bytes, charge_to_bytes};
 use filter::Filter;
 #[cfg(test)]
 pub(crate) use grant::test_grant;
-pub use grant::{Grant, NotTraining, Training};
+pub use grant::{Grant, GrantError, Training};
 pub use journal::{Journal, JournalError, MemoryJournal};
-pub use refusal::{LedgerError, Refusal};
+pub use key::{LedgerKey, LedgerPublicKey};
+pub use refusal::{LedgerError, RecordError, Refusal};
 pub use request::{Budget, ChargeRequest, NO_STUDY, Purpose, Repeat};
 
 use crate::accountant::{Accountant as _, Charge, Delta, Rdp};
@@ -40,6 +45,7 @@ use crate::accountant::{Accountant as _, Charge, Delta, Rdp};
 #[derive(Debug)]
 pub struct Ledger<J> {
     journal: J,
+    key: Arc<LedgerKey>,
     entries: Vec<Entry>,
     budgets: HashMap<String, Budget>,
     filter: Filter,
@@ -51,14 +57,19 @@ pub struct Ledger<J> {
 impl<J: Journal> Ledger<J> {
     /// Reads and verifies all entries, and sets what each data set may spend over all studies.
     ///
+    /// The newest entry's signature covers all the others through the chain; an auditor looks at
+    /// each ([`verify_signed`]).
+    ///
     /// # Errors
-    /// The journal failed, or its chain does not verify.
+    /// The journal failed, its chain does not verify, or another key signed it.
     pub fn open(
         journal: J,
+        key: Arc<LedgerKey>,
         budgets: impl IntoIterator<Item = (String, Budget)>,
     ) -> Result<Self, LedgerError> {
         let mut ledger = Self {
             journal,
+            key,
             entries: Vec::new(),
             budgets: budgets.into_iter().collect(),
             filter: Filter::new(),
@@ -94,27 +105,71 @@ impl<J: Journal> Ledger<J> {
         self.check_data_set(&request, budget)?;
         self.check_study(&request)?;
 
-        let at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let entry = Entry::after(self.head(), &request, at);
-        if let Err(error) = self.journal.append(&entry) {
-            self.stale = true;
-            return Err(LedgerError::from(error).into());
+        self.note_budget(&request.data_set, budget, now)?;
+        let charged = Charged::asked(&request);
+        let entry = self.append(Fact::Charged(charged.clone()), now)?;
+        Ok(Grant::of(entry, &charged))
+    }
+
+    /// Grants once more what a training charge paid for, if no update of it was recorded.
+    ///
+    /// A process that dies between charge and update has paid and released nothing. The grant
+    /// serves only the secret that the charge committed to, so batches and noise come again as
+    /// they were, and what is released is the one update that was paid for. **The caller vouches
+    /// that nothing of the first run has left the site.**
+    pub fn resume(&self, sequence: u64) -> Option<Grant> {
+        let (entry, charged) = self.charges().find(|(entry, charged)| {
+            entry.sequence == sequence && charged.purpose == Purpose::Training
+        })?;
+        let mut made = self.entries.iter().filter_map(|entry| entry.fact.made());
+        let is_unmade = made.all(|made| made.charge != sequence);
+        is_unmade.then(|| Grant::of(entry, charged))
+    }
+
+    /// Writes down which update a charge paid for, before the update may leave. Safe to repeat.
+    ///
+    /// # Errors
+    /// No such charge, or another update was made with it.
+    pub fn record(&mut self, made: Made, now: SystemTime) -> Result<(), RecordError> {
+        if self.stale {
+            self.reload()?;
         }
-        let grant = Grant::of(&entry);
-        self.take(entry);
-        Ok(grant)
+        let recorded = self.entries.iter().filter_map(|entry| entry.fact.made());
+        if let Some(earlier) = recorded
+            .into_iter()
+            .find(|other| other.charge == made.charge)
+        {
+            return match *earlier == made {
+                true => Ok(()),
+                false => Err(RecordError::OtherUpdate {
+                    charge: made.charge,
+                }),
+            };
+        }
+        let paid = self.charges().any(|(entry, charged)| {
+            entry.sequence == made.charge
+                && charged.purpose == Purpose::Training
+                && charged.charge.releases() >= made.taken
+        });
+        if !paid {
+            return Err(RecordError::NotPaid {
+                charge: made.charge,
+            });
+        }
+        self.append(Fact::Made(made), now)?;
+        Ok(())
     }
 
     /// ε at `delta` of everything a data set has released: what the accountant says of its
     /// history. The budget, not this figure, is the guarantee for charges chosen on the way.
     pub fn spent(&mut self, data_set: &str, delta: Delta) -> f64 {
-        let history = self.history(|entry| entry.data_set == data_set);
+        let history = self.history(|charged| charged.data_set == data_set);
         self.accountant.epsilon(&history, delta)
     }
 
     /// ε at `delta` of everything one study has released at this site.
     pub fn study_epsilon(&mut self, study: [u8; 16], delta: Delta) -> f64 {
-        let history = self.history(|entry| entry.study == study);
+        let history = self.history(|charged| charged.study == study);
         self.accountant.epsilon(&history, delta)
     }
 
@@ -149,17 +204,56 @@ impl<J: Journal> Ledger<J> {
         if request.charge.releases() == 0 {
             return Err(Refusal::Nothing);
         }
-        let earlier = self.entries.iter().find(|entry| {
-            entry.data_set == request.data_set
-                && (entry.study, entry.round) == (request.study, request.round)
-                && entry.purpose == request.purpose
+        let earlier = self.charges().find(|(_, charged)| {
+            charged.data_set == request.data_set
+                && (charged.study, charged.round) == (request.study, request.round)
+                && charged.purpose == request.purpose
         });
-        match earlier {
-            Some(entry) if request.repeat == Repeat::Refuse => Err(Refusal::AlreadyCharged {
-                sequence: entry.sequence,
-            }),
-            _ => Ok(budget),
+        if let (Some((&Entry { sequence, .. }, _)), Repeat::Refuse) = (earlier, request.repeat) {
+            return Err(Refusal::AlreadyCharged { sequence });
         }
+        let used =
+            |(_, charged): &(&Entry, &Charged)| charged.key.is_some() && charged.key == request.key;
+        match self.charges().find(used) {
+            Some((&Entry { sequence, .. }, _)) => Err(Refusal::SecretUsed { sequence }),
+            None => Ok(budget),
+        }
+    }
+
+    /// Writes the budget down where the newest one on record is another.
+    fn note_budget(
+        &mut self,
+        data_set: &str,
+        budget: Budget,
+        now: SystemTime,
+    ) -> Result<(), LedgerError> {
+        let noted = self
+            .entries
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.fact {
+                Fact::Budget {
+                    data_set: name,
+                    budget,
+                } if name == data_set => Some(*budget),
+                _ => None,
+            });
+        if noted != Some(budget) {
+            let data_set = data_set.to_owned();
+            self.append(Fact::Budget { data_set, budget }, now)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, fact: Fact, now: SystemTime) -> Result<&Entry, LedgerError> {
+        let at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let entry = Entry::after(self.head(), fact, at, &self.key);
+        if let Err(error) = self.journal.append(&entry) {
+            self.stale = true;
+            return Err(error.into());
+        }
+        self.take(entry);
+        Ok(self.entries.last().expect("one was just taken"))
     }
 
     fn check_data_set(&mut self, request: &ChargeRequest, budget: Budget) -> Result<(), Refusal> {
@@ -184,7 +278,7 @@ impl<J: Journal> Ledger<J> {
             return Ok(());
         };
         let asked = request.charge.releases();
-        let mut history = self.history(|entry| entry.study == request.study);
+        let mut history = self.history(|charged| charged.study == request.study);
         history.push(request.charge);
         let last = history.len() - 1;
         let mut fits = |count: u32| {
@@ -213,17 +307,28 @@ impl<J: Journal> Ledger<J> {
         })
     }
 
-    fn history(&self, of: impl Fn(&Entry) -> bool) -> Vec<Charge> {
+    fn charges(&self) -> impl Iterator<Item = (&Entry, &Charged)> {
         self.entries
             .iter()
-            .filter(|entry| of(entry))
-            .map(|entry| entry.charge)
-            .collect()
+            .filter_map(|entry| Some((entry, entry.fact.charged()?)))
+    }
+
+    fn history(&self, of: impl Fn(&Charged) -> bool) -> Vec<Charge> {
+        let charges = self.charges().filter(|(_, charged)| of(charged));
+        charges.map(|(_, charged)| charged.charge).collect()
     }
 
     fn reload(&mut self) -> Result<(), LedgerError> {
         let entries = self.journal.load()?;
         verify(&entries)?;
+        if let Some(newest) = entries.last()
+            && !newest.is_signed_by(&self.key.public_key())
+        {
+            return Err(ChainError::Unsigned {
+                sequence: newest.sequence,
+            }
+            .into());
+        }
         // A journal that lost what it had confirmed must not make us forget it.
         let known = self.head();
         if known != Head::START && !entries.iter().any(|entry| entry.head() == known) {
@@ -240,7 +345,9 @@ impl<J: Journal> Ledger<J> {
     }
 
     fn take(&mut self, entry: Entry) {
-        self.filter.add(&entry.data_set, &entry.charge);
+        if let Some(charged) = entry.fact.charged() {
+            self.filter.add(&charged.data_set, &charged.charge);
+        }
         self.entries.push(entry);
     }
 }
@@ -276,12 +383,18 @@ mod tests {
             charge: training(steps),
             study_cap: None,
             repeat: Repeat::Refuse,
+            key: None,
         }
+    }
+
+    fn key() -> Arc<LedgerKey> {
+        Arc::new(LedgerKey::from_seed([1; 32]))
     }
 
     fn ledger(epsilon: f64) -> Ledger<MemoryJournal> {
         Ledger::open(
             MemoryJournal::default(),
+            key(),
             [("scans".into(), budget(epsilon))],
         )
         .expect("an empty journal")
@@ -295,7 +408,7 @@ mod tests {
         let grant = ledger.reserve(request(1, 20), NOW).expect("within budget");
         assert_eq!(
             (grant.sequence(), grant.round(), grant.charge()),
-            (1, 1, training(20))
+            (2, 1, training(20))
         );
         assert_eq!(ledger.journal.load().expect("memory"), ledger.entries());
         let delta = budget(8.0).delta;
@@ -329,7 +442,79 @@ mod tests {
             "{refused}"
         );
         assert!(ledger.spent("scans", budget(4.0).delta) <= 4.0);
-        assert_eq!(ledger.entries().len(), 2);
+        // The budget, then the two charges.
+        assert_eq!(ledger.entries().len(), 3);
+    }
+
+    #[test]
+    fn a_secret_pays_once() {
+        let mut ledger = ledger(8.0);
+        let with_key = |round| ChargeRequest {
+            key: Some([9; 32].into()),
+            ..request(round, 1)
+        };
+        ledger.reserve(with_key(1), NOW).expect("within budget");
+        let refused = ledger.reserve(with_key(2), NOW).expect_err("used before");
+        assert!(
+            matches!(refused, Refusal::SecretUsed { sequence: 2 }),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_change_of_budget_stands_in_the_ledger_before_the_next_charge() {
+        let mut ledger = ledger(8.0);
+        ledger.reserve(request(1, 1), NOW).expect("within budget");
+        ledger.set_budget("scans", budget(9.0));
+        ledger.reserve(request(2, 1), NOW).expect("within budget");
+        ledger.reserve(request(3, 1), NOW).expect("within budget");
+        let noted = |entry: &&Entry| matches!(entry.fact, Fact::Budget { .. });
+        let at: Vec<u64> = ledger
+            .entries()
+            .iter()
+            .filter(noted)
+            .map(|entry| entry.sequence)
+            .collect();
+        assert_eq!(at, [1, 3]);
+    }
+
+    #[test]
+    fn a_charge_pays_for_one_update() {
+        let mut ledger = ledger(8.0);
+        ledger.reserve(request(1, 5), NOW).expect("within budget");
+        let made = Made {
+            charge: 2,
+            generator: Generator::Aes256Gcm,
+            taken: 5,
+            clipping_norm: 1.0.try_into().expect("sound"),
+            batch_size: 8,
+            start: [1; 32],
+            update: [2; 32],
+        };
+        assert_eq!(ledger.resume(2).map(|grant| grant.sequence()), Some(2));
+        ledger.record(made, NOW).expect("paid for");
+        assert!(ledger.resume(2).is_none() && ledger.resume(1).is_none());
+        ledger.record(made, NOW).expect("safe to repeat");
+        assert_eq!(ledger.entries().len(), 3);
+        let other = Made {
+            update: [3; 32],
+            ..made
+        };
+        assert!(matches!(
+            ledger.record(other, NOW),
+            Err(RecordError::OtherUpdate { charge: 2 })
+        ));
+        let unpaid = [
+            Made { charge: 1, ..made },
+            Made { charge: 3, ..made },
+            Made { charge: 9, ..made },
+        ];
+        for made in unpaid {
+            assert!(matches!(
+                ledger.record(made, NOW),
+                Err(RecordError::NotPaid { .. })
+            ));
+        }
     }
 
     #[test]
@@ -369,7 +554,7 @@ mod tests {
             .reserve(again.clone(), NOW)
             .expect_err("charged before");
         assert!(
-            matches!(refused, Refusal::AlreadyCharged { sequence: 1 }),
+            matches!(refused, Refusal::AlreadyCharged { sequence: 2 }),
             "{refused}"
         );
         let count = Charge::Pure {
@@ -396,7 +581,7 @@ mod tests {
                 .reserve(redrawn, NOW)
                 .expect("asked by name")
                 .sequence(),
-            3
+            4
         );
     }
 
@@ -427,7 +612,7 @@ mod tests {
         let head = ledger.head();
         assert!(ledger.contains(&head));
         assert!(
-            !Ledger::open(old, [])
+            !Ledger::open(old, key(), [])
                 .expect("a sound chain")
                 .contains(&head)
         );

@@ -11,14 +11,16 @@
 //! use consilium_privacy::{
 //!     accountant::{Charge, Delta, Epsilon},
 //!     keystream::MasterSecret,
-//!     ledger::{Budget, ChargeRequest, Ledger, MemoryJournal, Purpose, Repeat},
+//!     ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
 //!     sampling::PoissonSampler,
 //!     step::NoisySteps,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let budget = Budget { epsilon: Epsilon::try_from(8.0)?, delta: Delta::try_from(1e-5)? };
-//! let mut ledger = Ledger::open(MemoryJournal::default(), [("scans".to_owned(), budget)])?;
+//! let (journal, key) = (MemoryJournal::default(), LedgerKey::random()?.into());
+//! let mut ledger = Ledger::open(journal, key, [("scans".to_owned(), budget)])?;
+//! let secret = MasterSecret::random()?;
 //! let request = ChargeRequest {
 //!     data_set: "scans".to_owned(),
 //!     study: [7; 16],
@@ -28,9 +30,9 @@
 //!     charge: Charge::SampledGaussian { q: 0.5.try_into()?, sigma: 4.0.try_into()?, steps: 3 },
 //!     study_cap: None,
 //!     repeat: Repeat::Refuse,
+//!     key: Some(secret.commitment()), // the secret of batches and noise is fixed before them
 //! };
 //! let grant = ledger.reserve(request, std::time::SystemTime::now())?; // on disk before any batch
-//! let secret = MasterSecret::random()?;
 //! let mut sampler = PoissonSampler::new(&grant, &secret)?;
 //! let batch_size = 2.try_into()?;
 //! let mut noisy = NoisySteps::new(grant, &secret, batch_size)?; // a Grant cannot be copied

@@ -108,8 +108,10 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+    use crate::keystream::MasterSecret;
     use crate::ledger::{
-        Budget, ChargeRequest, Ledger, MemoryJournal, NO_STUDY, Purpose, Repeat, test_grant,
+        Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, NO_STUDY, Purpose, Repeat,
+        test_grant,
     };
 
     fn grant(epsilon: f64) -> Grant {
@@ -118,7 +120,8 @@ mod tests {
             epsilon: 1e6.try_into().expect("sound"),
             delta: 1e-5.try_into().expect("sound"),
         };
-        let mut ledger = Ledger::open(MemoryJournal::default(), [("scans".into(), budget)])
+        let key = LedgerKey::from_seed([1; 32]).into();
+        let mut ledger = Ledger::open(MemoryJournal::default(), key, [("scans".into(), budget)])
             .expect("an empty journal");
         let request = ChargeRequest {
             data_set: "scans".into(),
@@ -132,6 +135,7 @@ mod tests {
             },
             study_cap: None,
             repeat: Repeat::Refuse,
+            key: None,
         };
         ledger.reserve(request, UNIX_EPOCH).expect("within budget")
     }
@@ -178,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_grant_for_training_pays_for_no_count() {
-        let refused = noisy_count(test_grant(0.1, 1.0, 1), 3).expect_err("another kind");
+        let secret = MasterSecret::random().expect("randomness");
+        let refused = noisy_count(test_grant(0.1, 1.0, 1, &secret), 3).expect_err("another kind");
         assert!(matches!(refused, ReleaseError::NotPaid { .. }));
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use crate::{
     keystream::{Keystream, MasterSecret, Purpose, StepContext},
-    ledger::{Grant, NotTraining},
+    ledger::{Grant, GrantError},
 };
 
 /// Draws the batches of one grant, at the rate that was charged.
@@ -25,9 +25,9 @@ impl PoissonSampler {
     /// A sampler for the steps that `grant` pays for.
     ///
     /// # Errors
-    /// The grant pays for something other than training.
-    pub fn new(grant: &Grant, secret: &MasterSecret) -> Result<Self, NotTraining> {
-        let training = grant.training()?;
+    /// The grant pays for something other than training, or for another secret.
+    pub fn new(grant: &Grant, secret: &MasterSecret) -> Result<Self, GrantError> {
+        let training = grant.training_with(secret)?;
         // Exact: a product with a power of two only changes the exponent.
         let threshold = (training.q.value() * 2_f64.powi(64)) as u128;
         let context = grant.step_context(0);
@@ -69,8 +69,8 @@ mod tests {
     use crate::ledger::test_grant;
 
     fn sampler(q: f64) -> PoissonSampler {
-        PoissonSampler::new(&test_grant(q, 1.0, 10), &MasterSecret::fixed([3; 32]))
-            .expect("a training grant")
+        let secret = MasterSecret::fixed([3; 32]);
+        PoissonSampler::new(&test_grant(q, 1.0, 10, &secret), &secret).expect("a training grant")
     }
 
     /// Fixed-size batches have variance 0; shuffled ones as well. False alarms: the key is fixed;

@@ -32,7 +32,7 @@
 //! use consilium_privacy::{accountant::Charge, ledger::Grant};
 //! fn forged(charge: Charge) -> Grant {
 //!     let (data_set, study, entry) = (String::new(), [0; 16], [0; 32]);
-//!     Grant { data_set, sequence: 1, study, round: 1, attempt: 1, charge, entry }
+//!     Grant { data_set, sequence: 1, study, round: 1, attempt: 1, charge, key: None, entry }
 //! }
 //! ```
 //!
@@ -55,8 +55,9 @@ use crate::{
     OutOfRange,
     accountant::{ClippingNorm, NoiseMultiplier},
     keystream::{MasterSecret, Purpose},
-    ledger::{Grant, NotTraining},
+    ledger::{Entry, Grant, GrantError},
     noise::LatticeNoise,
+    sampling::PoissonSampler,
 };
 
 /// Why a step or its update was not made.
@@ -78,6 +79,9 @@ pub enum StepError {
         /// What the sum says.
         found: NoiseMultiplier,
     },
+    /// A replayed round gives a digest and nothing else.
+    #[error("a replayed round has no update to send")]
+    Replayed,
     /// The difference to be sent holds NaN or an infinity.
     #[error("the update is not finite at position {position}; lower the learning rate")]
     NotFinite {
@@ -94,6 +98,7 @@ pub struct NoisySteps {
     steps: u32,
     taken: u32,
     batch_size: NonZeroU32,
+    is_replay: bool,
 }
 
 impl NoisySteps {
@@ -103,13 +108,13 @@ impl NoisySteps {
     /// number of units drawn, which would tell how many there are.
     ///
     /// # Errors
-    /// The grant pays for something other than training.
+    /// The grant pays for something other than training, or for another secret.
     pub fn new(
         grant: Grant,
         secret: &MasterSecret,
         batch_size: NonZeroU32,
-    ) -> Result<Self, NotTraining> {
-        let training = grant.training()?;
+    ) -> Result<Self, GrantError> {
+        let training = grant.training_with(secret)?;
         Ok(Self {
             grant,
             secret: secret.duplicate(),
@@ -117,7 +122,31 @@ impl NoisySteps {
             steps: training.steps,
             taken: 0,
             batch_size,
+            is_replay: false,
         })
+    }
+
+    /// The same steps as those of a charge long spent, for an audit inside the hospital: their end
+    /// is a digest ([`finish_replay`](Self::finish_replay)), never an update that could be sent,
+    /// since the same noise on other data would subtract out.
+    ///
+    /// # Errors
+    /// The entry is no charge for training, or was charged for another secret.
+    pub fn replay(
+        entry: &Entry,
+        secret: &MasterSecret,
+        batch_size: NonZeroU32,
+    ) -> Result<(Self, PoissonSampler), GrantError> {
+        let grant = Grant::spent(entry)?;
+        let sampler = PoissonSampler::new(&grant, secret)?;
+        let steps = Self::new(grant, secret, batch_size)?;
+        Ok((
+            Self {
+                is_replay: true,
+                ..steps
+            },
+            sampler,
+        ))
     }
 
     /// The noise multiplier that was charged.
@@ -172,8 +201,23 @@ impl NoisySteps {
     /// plan and the results of [`step`](Self::step) alone. Steps not taken stay paid.
     ///
     /// # Errors
-    /// A value that is not finite.
+    /// A value that is not finite; a replay.
     pub fn finish(self, difference: Vec<f32>) -> Result<PrivateUpdate, StepError> {
+        if self.is_replay {
+            return Err(StepError::Replayed);
+        }
+        self.into_update(difference)
+    }
+
+    /// Ends replayed steps with the digest that the first run's update had, if all was as then.
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    pub fn finish_replay(self, difference: Vec<f32>) -> Result<[u8; 32], StepError> {
+        Ok(self.into_update(difference)?.digest())
+    }
+
+    fn into_update(self, difference: Vec<f32>) -> Result<PrivateUpdate, StepError> {
         let origin = Origin::Noised {
             sequence: self.grant.sequence(),
             charge: self.grant.charge(),
@@ -196,13 +240,16 @@ impl fmt::Debug for NoisySteps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{accountant::Charge, ledger::test_grant};
+    use crate::{
+        accountant::Charge,
+        ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Repeat, test_grant},
+    };
 
     const BATCH: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
     fn steps(sigma: f64, paid: u32) -> NoisySteps {
         let secret = MasterSecret::fixed([5; 32]);
-        NoisySteps::new(test_grant(0.1, sigma, paid), &secret, BATCH).expect("training")
+        NoisySteps::new(test_grant(0.1, sigma, paid, &secret), &secret, BATCH).expect("training")
     }
 
     fn norm(c: f64) -> ClippingNorm {
@@ -285,6 +332,69 @@ mod tests {
         assert_eq!((taken, steps), (1, 4));
         let refused = steps_error(vec![0.0, f32::NAN]);
         assert_eq!(refused, StepError::NotFinite { position: 1 });
+    }
+
+    /// The entry of a charge for three steps with this secret, and the grant that came with it.
+    fn paid(secret: &MasterSecret) -> (Entry, Grant) {
+        let sound = "within range";
+        let budget = Budget {
+            epsilon: 50.0.try_into().expect(sound),
+            delta: 1e-5.try_into().expect(sound),
+        };
+        let request = ChargeRequest {
+            data_set: "scans".into(),
+            study: [1; 16],
+            round: 1,
+            attempt: 1,
+            purpose: crate::ledger::Purpose::Training,
+            charge: Charge::SampledGaussian {
+                q: 0.5.try_into().expect(sound),
+                sigma: 2.0.try_into().expect(sound),
+                steps: 3,
+            },
+            study_cap: None,
+            repeat: Repeat::Refuse,
+            key: Some(secret.commitment()),
+        };
+        let key = LedgerKey::from_seed([1; 32]).into();
+        let mut ledger = Ledger::open(MemoryJournal::default(), key, [("scans".into(), budget)])
+            .expect("an empty journal");
+        let grant = ledger
+            .reserve(request, std::time::UNIX_EPOCH)
+            .expect("within budget");
+        (
+            ledger.entries().last().expect("just charged").clone(),
+            grant,
+        )
+    }
+
+    #[test]
+    fn a_replay_repeats_batches_and_noise_and_releases_nothing() {
+        let secret = MasterSecret::fixed([5; 32]);
+        let (entry, grant) = paid(&secret);
+        let mut sampler = PoissonSampler::new(&grant, &secret).expect("training");
+        let mut noisy = NoisySteps::new(grant, &secret, BATCH).expect("training");
+        let run = |noisy: &mut NoisySteps, sampler: &mut PoissonSampler| {
+            let mut sum = noisy.empty_sum(4, norm(1.0)).expect("sound");
+            for patient in sampler.draw(9) {
+                sum.add(&[patient as f32; 4]).expect("fits");
+            }
+            noisy.step(sum).expect("paid")
+        };
+        let first = run(&mut noisy, &mut sampler);
+        let digest = noisy.finish(first).expect("finite").digest();
+
+        let replay = || NoisySteps::replay(&entry, &secret, BATCH).expect("its own secret");
+        let (mut noisy, mut sampler) = replay();
+        let again = run(&mut noisy, &mut sampler);
+        assert_eq!(noisy.finish_replay(again.clone()), Ok(digest));
+        let (noisy, _) = replay();
+        assert_eq!(
+            noisy.finish(again).expect_err("a replay"),
+            StepError::Replayed
+        );
+        let other = NoisySteps::replay(&entry, &MasterSecret::fixed([6; 32]), BATCH);
+        assert!(matches!(other, Err(GrantError::OtherSecret { .. })));
     }
 
     fn steps_error(difference: Vec<f32>) -> StepError {

@@ -189,6 +189,7 @@ async fn noisy_size(
         study_cap: None,
         // Registering anew counts anew: another release, another charge.
         repeat: Repeat::ChargeAgain,
+        key: None,
     };
     let charged = store
         .charge(&policy.data_sets, request, budget.delta, now)

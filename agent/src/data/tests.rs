@@ -233,6 +233,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
         epsilon: 9.0.try_into().expect("sound"),
         delta,
     };
+    let secret = store.new_secret().expect("randomness");
     let request = ChargeRequest {
         data_set: "heart".into(),
         study: *study.as_bytes(),
@@ -242,6 +243,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
         charge: noise.charge(plan.training.steps),
         study_cap: None,
         repeat: Repeat::Refuse,
+        key: Some(secret.commitment()),
     };
     let budgets = BTreeMap::from([("heart".to_owned(), budget)]);
     let charged = store
@@ -256,7 +258,10 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
         .prepare(&store, study, &plan, 0)
         .await
         .expect("it fits");
-    let protection = Protection::Private(charged.grant);
+    let protection = Protection::Private {
+        grant: charged.grant,
+        secret,
+    };
     let work = Work {
         study,
         round: 1,
@@ -273,7 +278,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
     assert!(matches!(
         stored.origin(),
         Origin::Noised {
-            sequence: 1,
+            sequence: 2,
             taken: 3,
             ..
         }

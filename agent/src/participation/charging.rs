@@ -9,7 +9,7 @@ use consilium_models::training::Protection;
 use consilium_privacy::{
     OutOfRange,
     accountant::{Delta, SamplingRate},
-    ledger::{Budget, ChargeRequest, Grant, Purpose, Refusal, Repeat},
+    ledger::{Budget, ChargeRequest, Purpose, Refusal, Repeat},
 };
 use consilium_proto::{
     plan::{Guarantee, NoiseTarget},
@@ -47,10 +47,7 @@ impl Agent {
             Ok(terms) => terms,
             Err(declined) => return Ok(Err(declined)),
         };
-        Ok(self
-            .charge(assignment, terms, now)
-            .await?
-            .map(Protection::Private))
+        self.charge(assignment, terms, now).await
     }
 
     async fn charge(
@@ -58,8 +55,13 @@ impl Agent {
         assignment: &Assignment,
         Terms { noise, policy, cap }: Terms,
         now: SystemTime,
-    ) -> Answer<Grant> {
+    ) -> Answer<Protection> {
         let (round, plan) = (assignment.spec.round, &assignment.study.plan);
+        let keeper = self.store.clone();
+        let secret = blocking(move || keeper.new_secret())
+            .await
+            .map_err(AgentError::from)?;
+        let commitment = secret.commitment();
         let request = ChargeRequest {
             data_set: plan.data_set.clone(),
             study: *round.study.as_bytes(),
@@ -69,23 +71,29 @@ impl Agent {
             charge: noise.charge(plan.training.steps),
             study_cap: Some(cap),
             repeat: Repeat::Refuse,
+            key: Some(commitment),
         };
         let (store, budgets) = (&self.store, &policy.data_sets);
-        let mut charged = store.charge(budgets, request.clone(), cap.delta, now).await;
+        let mut charged = match store.charge(budgets, request, cap.delta, now).await {
+            Ok(charged) => Ok((charged, secret)),
+            Err(error) => {
+                store.forget_secret(&commitment).map_err(AgentError::from)?;
+                Err(error)
+            }
+        };
         if let Err(ChargeError::Refused(Refusal::AlreadyCharged { sequence })) = charged {
             info!(%round, sequence, "charged before and never stored, training under that charge");
-            charged = store
-                .resume_charge(budgets, request, sequence, cap.delta)
-                .await;
+            charged = store.resume_charge(sequence, cap.delta).await;
         }
         match charged {
-            Ok(Charged {
-                grant,
-                study_epsilon,
-            }) => {
+            Ok((charged, secret)) => {
+                let Charged {
+                    grant,
+                    study_epsilon,
+                } = charged;
                 let sequence = grant.sequence();
                 info!(%round, sequence, epsilon = study_epsilon, "charged");
-                Ok(Ok(grant))
+                Ok(Ok(Protection::Private { grant, secret }))
             }
             Err(ChargeError::Refused(
                 refusal @ (Refusal::DataSetExhausted { .. }

@@ -11,16 +11,20 @@ use std::{
 };
 
 use consilium_models::network::Network;
-use consilium_privacy::step::PrivateUpdate;
+use consilium_privacy::{
+    accountant::ClippingNorm,
+    ledger::{Generator, Made},
+    step::{Origin, PrivateUpdate},
+};
 use consilium_proto::{
-    LayoutDigest, ModelDigest, ParameterVector, RoundSpec, Signed,
+    LayoutDigest, ModelDigest, OutOfRange, ParameterVector, RoundSpec, Signed,
     wire::{self, DeclineReason},
 };
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
 use super::{
-    Agent, SessionError,
+    Agent, AgentError, SessionError,
     assignment::{self, Assignment, Declined, Distrust},
     explained, with_timeout,
 };
@@ -159,8 +163,40 @@ impl Agent {
                 Err(declined) => return Ok(Err(declined)),
             },
         };
+        self.record(assignment, &update).await?;
         self.deliver(channel, assignment, network.layout(), &update)
             .await
+    }
+
+    /// Writes the update down in the ledger, before its first byte leaves.
+    async fn record(
+        &self,
+        assignment: &Assignment,
+        update: &Arc<PrivateUpdate>,
+    ) -> Result<(), SessionError> {
+        let (plan, update) = (&assignment.study.plan, update.clone());
+        let (
+            Some(guarantee),
+            Origin::Noised {
+                sequence, taken, ..
+            },
+        ) = (plan.privacy.guarantee(), update.origin())
+        else {
+            return Ok(()); // without privacy nothing was charged
+        };
+        let clipping_norm = ClippingNorm::try_from(guarantee.clipping_norm)
+            .map_err(|error| OutOfRange::new("plan", "sound", error));
+        let made = Made {
+            charge: sequence,
+            generator: Generator::Aes256Gcm,
+            taken,
+            clipping_norm: clipping_norm.map_err(Distrust::from)?,
+            batch_size: plan.training.batch_size,
+            start: *assignment.spec.model_digest.as_bytes(),
+            update: blocking(move || update.digest()).await,
+        };
+        let recorded = self.store.record_update(made, SystemTime::now()).await;
+        Ok(recorded.map_err(AgentError::from)?)
     }
 
     fn check_layout(

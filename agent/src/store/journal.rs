@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use consilium_privacy::{
     accountant::{Charge, Delta},
+    keystream::{Commitment, MasterSecret},
     ledger::{
-        Budget, ChargeRequest, Entry, Grant, Journal, JournalError, Ledger, LedgerError, Refusal,
+        Budget, ChargeRequest, Entry, Grant, Journal, JournalError, Ledger, LedgerError, Made,
+        RecordError, Refusal,
     },
 };
 use sqlx::SqlitePool;
@@ -22,6 +24,18 @@ pub enum ChargeError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// An update cannot be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// An update stands in the ledger for this charge, or it is no charge for training.
+    #[error("ledger entry {sequence} pays for no further training")]
+    Recorded {
+        /// Its position.
+        sequence: u64,
+    },
+    /// The secret of a charge was removed.
+    #[error("the secret {0} of an interrupted round is not in the folder `keys`: put it back")]
+    NoSecret(Commitment),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,34 +84,6 @@ fn failed(error: sqlx::Error) -> JournalError {
     JournalError::new(StoreError::from(error))
 }
 
-/// The journal as it was before one entry. Takes that very entry again and no other.
-///
-/// A process that dies between charge and stored update has paid and released nothing. Training
-/// again under the same charge releases one update, which is what was paid for; a second charge
-/// would only break the promise of ε that the plan made. The ledger makes the same entry from the
-/// same request, and this journal compares it with what is on disk, hash and all.
-struct Unspent<J> {
-    journal: J,
-    entry: Entry,
-}
-
-impl<J: Journal> Journal for Unspent<J> {
-    fn load(&mut self) -> Result<Vec<Entry>, JournalError> {
-        let mut entries = self.journal.load()?;
-        entries.retain(|entry| entry.sequence < self.entry.sequence);
-        Ok(entries)
-    }
-
-    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        if *entry == self.entry {
-            return Ok(());
-        }
-        Err(JournalError::new(
-            "the charge on disk is for something else",
-        ))
-    }
-}
-
 impl Store {
     /// Charges a data set, on disk, and grants what was charged for.
     ///
@@ -121,7 +107,8 @@ impl Store {
         .await
     }
 
-    /// Grants once more what an earlier charge paid for, whose update was never stored.
+    /// Grants once more what an earlier charge paid for, whose update was never stored, with the
+    /// secret it committed to.
     ///
     /// The caller vouches that nothing of it has left: see [`Store::begin_training`], which
     /// refuses rounds that were offered.
@@ -129,38 +116,42 @@ impl Store {
     /// [`Store::begin_training`]: Self::begin_training
     ///
     /// # Errors
-    /// No such charge, or one for something else.
+    /// No such charge, an update that was recorded for it, a secret that is gone.
     pub(crate) async fn resume_charge(
         &self,
-        budgets: &BTreeMap<String, Budget>,
-        request: ChargeRequest,
         sequence: u64,
         delta: Delta,
-    ) -> Result<Charged, ChargeError> {
-        let journal = self.journal();
-        let budgets = budgets.clone();
-        self.alone(move || {
-            let mut journal = journal;
-            let entries = journal.load().map_err(LedgerError::from)?;
-            let Some(entry) = entries.into_iter().find(|entry| entry.sequence == sequence) else {
-                return Err(StoreError::Unreadable {
-                    what: "round.sequence",
-                }
-                .into());
-            };
-            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(entry.at);
-            let request = ChargeRequest {
-                attempt: entry.attempt,
-                ..request
-            };
-            let study = request.study;
-            let mut ledger = Ledger::open(Unspent { journal, entry }, budgets)?;
-            let grant = ledger.reserve(request, at)?;
-            Ok(Charged {
+    ) -> Result<(Charged, MasterSecret), ChargeError> {
+        let store = self.clone();
+        self.with_ledger(&BTreeMap::new(), move |ledger| {
+            let grant = ledger
+                .resume(sequence)
+                .ok_or(ChargeError::Recorded { sequence })?;
+            let entries = ledger.entries().iter();
+            let charged = entries
+                .filter(|entry| entry.sequence == sequence)
+                .find_map(|entry| entry.fact.charged()?.key);
+            let key = charged.ok_or(ChargeError::Recorded { sequence })?;
+            let secret = store.secret(&key)?.ok_or(ChargeError::NoSecret(key))?;
+            let study_epsilon = ledger.study_epsilon(grant.study(), delta);
+            let charged = Charged {
                 grant,
-                study_epsilon: ledger.study_epsilon(study, delta),
-            })
+                study_epsilon,
+            };
+            Ok((charged, secret))
         })
+        .await
+    }
+
+    /// Writes down, before anything of it leaves, which update a charge paid for. Safe to repeat.
+    ///
+    /// # Errors
+    /// No such charge, another update for it, or a ledger that cannot be written.
+    pub async fn record_update(&self, made: Made, now: SystemTime) -> Result<(), ChargeError> {
+        self.with_ledger(
+            &BTreeMap::new(),
+            move |ledger| Ok(ledger.record(made, now)?),
+        )
         .await
     }
 
@@ -226,7 +217,8 @@ impl Store {
         work: impl FnOnce(&mut Ledger<SqliteJournal>) -> Result<T, ChargeError> + Send + 'static,
     ) -> Result<T, ChargeError> {
         let (journal, budgets) = (self.journal(), budgets.clone());
-        self.alone(move || work(&mut Ledger::open(journal, budgets)?))
+        let key = self.ledger_key.clone();
+        self.alone(move || work(&mut Ledger::open(journal, key, budgets)?))
             .await
     }
 

@@ -23,6 +23,7 @@ use std::{
 use consilium_privacy::{
     accountant::{Charge, ClippingNorm},
     empirical::{Batches, Residuals},
+    keystream::MasterSecret,
     ledger::Grant,
 };
 use consilium_proto::Plan;
@@ -97,14 +98,15 @@ impl Product {
     /// The steps that `grant` pays for.
     ///
     /// # Errors
-    /// The grant pays for something other than training, or the system has no random numbers.
+    /// The grant pays for something other than training, or for another secret.
     pub fn new(
         grant: Grant,
+        secret: &MasterSecret,
         batch_size: NonZeroU32,
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
         let charge = grant.charge();
-        let private = Private::new(grant, batch_size, clipping_norm)?;
+        let private = Private::new(grant, secret, batch_size, clipping_norm)?;
         Ok(Self { private, charge })
     }
 }

@@ -29,12 +29,12 @@ pub(super) struct Private {
 impl Private {
     pub(super) fn new(
         grant: Grant,
+        secret: &MasterSecret,
         batch_size: NonZeroU32,
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
-        let secret = MasterSecret::random()?;
-        let sampler = PoissonSampler::new(&grant, &secret)?;
-        let noisy = NoisySteps::new(grant, &secret, batch_size)?;
+        let sampler = PoissonSampler::new(&grant, secret)?;
+        let noisy = NoisySteps::new(grant, secret, batch_size)?;
         Ok(Self {
             sampler,
             noisy,

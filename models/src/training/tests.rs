@@ -8,7 +8,7 @@ use std::{
 
 use consilium_privacy::{
     accountant::Charge,
-    ledger::{Budget, ChargeRequest, Ledger, MemoryJournal, Purpose, Repeat},
+    ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
     step::Origin,
 };
 
@@ -48,12 +48,18 @@ fn plan(task: &str, input: &str, network: &str, training: &str, privacy: &str) -
     Plan::from_toml(&text).expect("a sound plan")
 }
 
-fn grant(q: f64, sigma: f64, steps: u32) -> Grant {
+fn paid(q: f64, sigma: f64, steps: u32) -> Protection {
+    let secret = MasterSecret::random().expect("randomness");
     let sound = "within range";
     let (epsilon, delta) = (1e6.try_into().expect(sound), 1e-5.try_into().expect(sound));
     let budget = Budget { epsilon, delta };
     let journal = MemoryJournal::default();
-    let mut ledger = Ledger::open(journal, [("d".to_owned(), budget)]).expect("an empty ledger");
+    let mut ledger = Ledger::open(
+        journal,
+        LedgerKey::from_seed([1; 32]).into(),
+        [("d".to_owned(), budget)],
+    )
+    .expect("an empty ledger");
     let (q, sigma) = (q.try_into().expect(sound), sigma.try_into().expect(sound));
     let request = ChargeRequest {
         data_set: "d".to_owned(),
@@ -64,10 +70,12 @@ fn grant(q: f64, sigma: f64, steps: u32) -> Grant {
         charge: Charge::SampledGaussian { q, sigma, steps },
         study_cap: None,
         repeat: Repeat::Refuse,
+        key: Some(secret.commitment()),
     };
-    ledger
+    let grant = ledger
         .reserve(request, std::time::SystemTime::UNIX_EPOCH)
-        .expect("a large budget")
+        .expect("a large budget");
+    Protection::Private { grant, secret }
 }
 
 /// Patients in memory; counts what is loaded.
@@ -257,7 +265,7 @@ fn training_learns_with_noise_and_without() {
     let examples = Memory::table(300);
     let training = "steps = 60\nbatch_size = 150\nlearning_rate = 1.0";
     let private = Setting::new(table_plan("[]", training, PRIVATE));
-    let outcome = private.train(Protection::Private(grant(0.5, 2.0, 60)), &examples);
+    let outcome = private.train(paid(0.5, 2.0, 60), &examples);
     let outcome = outcome.expect("an update");
     assert!(matches!(
         outcome.update.origin(),
@@ -278,7 +286,7 @@ fn training_learns_with_noise_and_without() {
 fn without_patients_every_step_still_adds_its_noise() {
     let training = "steps = 5\nbatch_size = 10\nlearning_rate = 0.5";
     let setting = Setting::new(table_plan("[200]", training, PRIVATE));
-    let outcome = setting.train(Protection::Private(grant(0.1, 2.0, 5)), &Memory::default());
+    let outcome = setting.train(paid(0.1, 2.0, 5), &Memory::default());
     let outcome = outcome.expect("an update");
     let values = outcome.update.values();
     let squares = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
@@ -343,7 +351,7 @@ fn a_drawn_patient_gives_one_record_and_an_excluded_one_none() {
     let training = "steps = 4\nbatch_size = 6\nlearning_rate = 0.1";
     let private = Setting::new(table_plan("[]", training, PRIVATE));
     private
-        .train(Protection::Private(grant(1.0, 2.0, 4)), &examples)
+        .train(paid(1.0, 2.0, 4), &examples)
         .expect("an update");
     assert_eq!(examples.loads.swap(0, Ordering::Relaxed), 4 * 5);
     let plain = Setting::new(table_plan("[]", training, NONE));
@@ -360,7 +368,7 @@ fn records_that_cannot_be_used_count_as_zeros_and_are_reported_inside() {
     examples.patients[6][0].1 = Target::Class(2);
     let training = "steps = 3\nbatch_size = 8\nlearning_rate = 0.1";
     let private = Setting::new(table_plan("[]", training, PRIVATE));
-    let outcome = private.train(Protection::Private(grant(1.0, 2.0, 3)), &examples);
+    let outcome = private.train(paid(1.0, 2.0, 3), &examples);
     let local = outcome.expect("an update").local;
     assert_eq!((local.not_finite, local.unreadable), (3, 3 * 3));
     assert!(
@@ -405,12 +413,12 @@ fn a_job_whose_parts_do_not_belong_together_is_refused() {
         matches!(refused, Err(TrainError::OtherMode { .. })),
         "{refused:?}"
     );
-    let refused = plain.train(Protection::Private(grant(0.5, 2.0, 3)), &examples);
+    let refused = plain.train(paid(0.5, 2.0, 3), &examples);
     assert!(
         matches!(refused, Err(TrainError::OtherMode { .. })),
         "{refused:?}"
     );
-    let refused = private.train(Protection::Private(grant(0.5, 2.0, 2)), &examples);
+    let refused = private.train(paid(0.5, 2.0, 2), &examples);
     assert!(matches!(
         refused,
         Err(TrainError::TooFewSteps {
@@ -422,7 +430,7 @@ fn a_job_whose_parts_do_not_belong_together_is_refused() {
         weights: plain.network.initial(1),
         ..Setting::new(image_plan())
     };
-    let refused = other.train(Protection::Private(grant(0.5, 2.0, 1)), &Memory::images(3));
+    let refused = other.train(paid(0.5, 2.0, 1), &Memory::images(3));
     assert!(
         matches!(refused, Err(TrainError::Network(_))),
         "{refused:?}"
@@ -436,7 +444,7 @@ fn a_raised_flag_ends_training_before_the_next_step() {
     let setting = Setting::new(table_plan("[]", training, PRIVATE));
     let stop = StopFlag::default();
     let mut steps = Vec::new();
-    let protection = Protection::Private(grant(0.5, 2.0, 50));
+    let protection = paid(0.5, 2.0, 50);
     let outcome = setting.train_until(protection, &Memory::table(20), &stop, |progress| {
         steps.push((progress.step, progress.steps));
         if progress.step == 2 {

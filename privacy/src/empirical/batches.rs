@@ -132,7 +132,7 @@ mod tests {
 
     fn sampler(q: f64) -> PoissonSampler {
         let secret = MasterSecret::fixed([3; 32]);
-        PoissonSampler::new(&test_grant(q, 1.0, 1000), &secret).expect("a training grant")
+        PoissonSampler::new(&test_grant(q, 1.0, 1000, &secret), &secret).expect("a training grant")
     }
 
     #[test]

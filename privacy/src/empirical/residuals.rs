@@ -125,17 +125,23 @@ fn correlation(a: &[f32], b: &[f32]) -> f64 {
 mod tests {
     use super::*;
     use crate::{
-        keystream::Keystream,
-        noise::{LATTICE, LATTICE_DEVIATION},
+        keystream::Pages,
+        noise::{LATTICE_DEVIATION, LatticeNoise},
     };
 
-    fn noise(bits: &mut Keystream, length: usize) -> Vec<f64> {
-        let draw = |_| LATTICE.draw(bits) as f64 / LATTICE_DEVIATION as f64;
-        (0..length).map(draw).collect()
+    fn stream(key: u8) -> LatticeNoise {
+        LatticeNoise::new(Pages::new(&[key; 32]))
+    }
+
+    fn noise(source: &mut LatticeNoise, length: usize) -> Vec<f64> {
+        let mut draws = vec![0; length];
+        source.add(&mut draws);
+        let scaled = |draw| draw as f64 / LATTICE_DEVIATION as f64;
+        draws.into_iter().map(scaled).collect()
     }
 
     fn residuals(change: impl Fn(usize, &mut Vec<f64>)) -> Residuals {
-        let mut bits = Keystream::new(&[4; 32]);
+        let mut bits = stream(4);
         let mut residuals = Residuals::default();
         for at in 0..30 {
             let mut step = noise(&mut bits, 3000);
@@ -177,7 +183,7 @@ mod tests {
     #[test]
     fn noise_that_comes_twice_is_found_even_with_its_sign_turned() {
         for sign in [1.0_f64, -1.0] {
-            let first = noise(&mut Keystream::new(&[9; 32]), 3000);
+            let first = noise(&mut stream(9), 3000);
             let twice = residuals(|at, step| match at {
                 3 => step.clone_from(&first),
                 20 => *step = first.iter().map(|x| sign * x).collect(),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Entry, entry::as_hex};
+use super::{Entry, LedgerPublicKey, entry::as_hex};
 
 /// Position and hash of an entry: whoever knows it can tell whether a ledger still holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,6 +53,12 @@ pub enum ChainError {
         /// Its position.
         sequence: u64,
     },
+    /// Another key signed an entry, or none.
+    #[error("entry {sequence} is not signed by this ledger's key")]
+    Unsigned {
+        /// Its position.
+        sequence: u64,
+    },
     /// The journal confirmed an entry and no longer has it.
     #[error("the store lost entry {sequence}, which it had confirmed")]
     Lost {
@@ -91,15 +97,31 @@ pub fn verify(entries: &[Entry]) -> Result<Head, ChainError> {
     Ok(head)
 }
 
+/// [`verify`], and every signature besides.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify_signed(entries: &[Entry], key: &LedgerPublicKey) -> Result<Head, ChainError> {
+    let head = verify(entries)?;
+    match entries.iter().find(|entry| !entry.is_signed_by(key)) {
+        None => Ok(head),
+        Some(&Entry { sequence, .. }) => Err(ChainError::Unsigned { sequence }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::entry::test_chain;
+    use crate::ledger::{LedgerKey, entry::test_chain};
 
     #[test]
     fn a_gap_a_change_another_order_and_a_replacement_have_names() {
-        let sound = test_chain(4);
-        assert_eq!(verify(&sound), Ok(sound[3].head()));
+        let key = LedgerKey::from_seed([7; 32]);
+        let sound = test_chain(4, &key);
+        assert_eq!(
+            verify_signed(&sound, &key.public_key()),
+            Ok(sound[3].head())
+        );
 
         let mut gap = sound.clone();
         gap.remove(1);
@@ -122,7 +144,7 @@ mod tests {
         );
 
         let mut changed = sound.clone();
-        changed[1].charge = changed[1].charge.with_releases(1);
+        changed[1].at += 1;
         assert_eq!(verify(&changed), Err(ChainError::Changed { sequence: 2 }));
         changed[1].hash = changed[1].computed_hash();
         assert_eq!(verify(&changed), Err(ChainError::Unlinked { sequence: 3 }));
@@ -135,6 +157,17 @@ mod tests {
                 expected: 2,
                 found: 1
             })
+        );
+    }
+    #[test]
+    fn entries_of_another_ledger_are_told_apart() {
+        let [ours, theirs] = [7, 8].map(|seed| LedgerKey::from_seed([seed; 32]));
+        let mut entries = test_chain(4, &ours);
+        entries[2] = test_chain(4, &theirs)[2].clone();
+        assert_eq!(verify(&entries), Ok(entries[3].head()));
+        assert_eq!(
+            verify_signed(&entries, &ours.public_key()),
+            Err(ChainError::Unsigned { sequence: 3 })
         );
     }
 }

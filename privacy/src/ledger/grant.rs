@@ -1,9 +1,9 @@
 //! Permission to release what was charged, once.
 
-use super::Entry;
+use super::{Charged, Entry};
 use crate::{
     accountant::{Charge, NoiseMultiplier, SamplingRate},
-    keystream::StepContext,
+    keystream::{Commitment, MasterSecret, StepContext},
 };
 
 /// Permission to release what was charged. Comes from [`Ledger::reserve`](super::Ledger::reserve)
@@ -17,6 +17,7 @@ pub struct Grant {
     round: u32,
     attempt: u32,
     charge: Charge,
+    key: Option<Commitment>,
     /// Hash of its entry.
     entry: [u8; 32],
 }
@@ -32,24 +33,44 @@ pub struct Training {
     pub steps: u32,
 }
 
-/// The grant pays for another kind of release.
+/// Why a grant does not serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("ledger entry {sequence} pays for another kind of release, not for training steps")]
-pub struct NotTraining {
-    sequence: u64,
+pub enum GrantError {
+    /// The grant pays for another kind of release.
+    #[error("ledger entry {sequence} pays for another kind of release, not for training steps")]
+    NotTraining {
+        /// Position of its entry.
+        sequence: u64,
+    },
+    /// The secret is not the one that the charge committed to.
+    #[error("ledger entry {sequence} was charged for another secret")]
+    OtherSecret {
+        /// Position of its entry.
+        sequence: u64,
+    },
 }
 
 impl Grant {
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry, charged: &Charged) -> Self {
         Self {
             sequence: entry.sequence,
-            data_set: entry.data_set.clone(),
-            study: entry.study,
-            round: entry.round,
-            attempt: entry.attempt,
-            charge: entry.charge,
+            data_set: charged.data_set.clone(),
+            study: charged.study,
+            round: charged.round,
+            attempt: charged.attempt,
+            charge: charged.charge,
+            key: charged.key,
             entry: entry.hash,
         }
+    }
+
+    /// What an old entry paid for, for a replay.
+    pub(crate) fn spent(entry: &Entry) -> Result<Self, GrantError> {
+        let sequence = entry.sequence;
+        let charged = entry.fact.charged();
+        charged
+            .map(|charged| Self::of(entry, charged))
+            .ok_or(GrantError::NotTraining { sequence })
     }
 
     /// Position of its entry in the ledger.
@@ -86,13 +107,24 @@ impl Grant {
     ///
     /// # Errors
     /// It pays for something else.
-    pub fn training(&self) -> Result<Training, NotTraining> {
+    pub fn training(&self) -> Result<Training, GrantError> {
         match self.charge {
             Charge::SampledGaussian { q, sigma, steps } => Ok(Training { q, sigma, steps }),
-            Charge::Laplace { .. } | Charge::Pure { .. } => Err(NotTraining {
+            Charge::Laplace { .. } | Charge::Pure { .. } => Err(GrantError::NotTraining {
                 sequence: self.sequence,
             }),
         }
+    }
+
+    /// The terms of training, if `secret` is the one that the charge committed to.
+    pub(crate) fn training_with(&self, secret: &MasterSecret) -> Result<Training, GrantError> {
+        let training = self.training()?;
+        if self.key != Some(secret.commitment()) {
+            return Err(GrantError::OtherSecret {
+                sequence: self.sequence,
+            });
+        }
+        Ok(training)
     }
 
     pub(crate) fn step_context(&self, step: u32) -> StepContext {
@@ -107,9 +139,9 @@ impl Grant {
     }
 }
 
-/// A grant for training that was paid for by an in-memory ledger.
+/// A grant for training with this secret that nobody paid for.
 #[cfg(test)]
-pub(crate) fn test_grant(q: f64, sigma: f64, steps: u32) -> Grant {
+pub(crate) fn test_grant(q: f64, sigma: f64, steps: u32, secret: &MasterSecret) -> Grant {
     let sound = "within range";
     let charge = Charge::SampledGaussian {
         q: q.try_into().expect(sound),
@@ -123,6 +155,7 @@ pub(crate) fn test_grant(q: f64, sigma: f64, steps: u32) -> Grant {
         round: 1,
         attempt: 1,
         charge,
+        key: Some(secret.commitment()),
         entry: [0; 32],
     }
 }

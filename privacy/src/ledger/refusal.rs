@@ -23,6 +23,14 @@ pub enum Refusal {
         /// The earlier entry.
         sequence: u64,
     },
+    /// The secret has been used before: the same noise on two sums would subtract out.
+    #[error(
+        "the secret of this charge was used before (ledger entry {sequence}); draw a fresh one"
+    )]
+    SecretUsed {
+        /// The earlier entry.
+        sequence: u64,
+    },
     /// The data set cannot pay.
     #[error(
         "data set {data_set} has spent epsilon {spent:.3} of {} at delta {}; what is left pays for \
@@ -71,4 +79,24 @@ pub enum LedgerError {
     /// Entries were lost or changed. Restore the ledger from a copy that verifies.
     #[error("the ledger does not verify")]
     Chain(#[from] ChainError),
+}
+
+/// Why an update cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// No training was charged at this position, or for fewer steps.
+    #[error("ledger entry {charge} paid for no such training")]
+    NotPaid {
+        /// The position.
+        charge: u64,
+    },
+    /// One charge pays for one update.
+    #[error("ledger entry {charge} paid for another update, which was recorded before")]
+    OtherUpdate {
+        /// The position.
+        charge: u64,
+    },
+    /// The ledger failed.
+    #[error("the update could not be recorded")]
+    Ledger(#[from] LedgerError),
 }

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accountant::{Charge, Delta, Epsilon};
+use crate::{
+    accountant::{Charge, Delta, Epsilon},
+    keystream::Commitment,
+};
 
 /// The study of charges that belong to none, such as the count of a data set's patients.
 pub const NO_STUDY: [u8; 16] = [0; 16];
@@ -39,6 +42,9 @@ pub struct ChargeRequest {
     pub study_cap: Option<Budget>,
     /// What to do if this round was charged before for the same purpose.
     pub repeat: Repeat,
+    /// For training: the commitment to the secret that its batches and noise will come from. A
+    /// secret pays once in a ledger's life.
+    pub key: Option<Commitment>,
 }
 
 /// What to do if a round was charged before for the same purpose.

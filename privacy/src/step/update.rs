@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ring::digest::{Context, SHA256};
 use zeroize::Zeroizing;
 
 use super::StepError;
@@ -79,6 +80,18 @@ impl PrivateUpdate {
     /// Where it comes from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// SHA-256 of its values, as little-endian `f32`: what the ledger keeps of it.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Context::new(&SHA256);
+        hash.update(b"consilium/update/1\0");
+        for value in &self.values {
+            hash.update(&value.to_le_bytes());
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hash.finish().as_ref());
+        digest
     }
 
     /// Whether noise protects the records behind it.

@@ -23,7 +23,8 @@ use consilium_models::{
 use consilium_privacy::{
     accountant::{ClippingNorm, Delta, Epsilon, NoiseMultiplier},
     empirical::Confidence,
-    ledger::{Budget, ChargeRequest, Grant, Ledger, MemoryJournal, Purpose, Repeat},
+    keystream::MasterSecret,
+    ledger::{Budget, ChargeRequest, Grant, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
 };
 use consilium_proto::{ErrorCode, Plan};
 use serde_json::{Value, json};
@@ -181,8 +182,8 @@ fn train(plan: &Plan, claim: &Claim, records: &Records, options: &Options) -> Re
         stop: &StopFlag::default(),
     };
     let mechanism = |_| {
-        let grant = grants.next().expect("there is one grant for each round");
-        Product::new(grant, batch_size, claim.clipping_norm())
+        let (grant, secret) = grants.next().expect("there is one grant for each round");
+        Product::new(grant, &secret, batch_size, claim.clipping_norm())
     };
     let findings = audit(subject, claim, &canaries, mechanism, |_| {})?;
     Ok(Report {
@@ -197,18 +198,20 @@ fn train(plan: &Plan, claim: &Claim, records: &Records, options: &Options) -> Re
 }
 
 /// Charges each round to a ledger in memory.
-fn grants(plan: &Plan, claim: &Claim) -> Result<Vec<Grant>> {
+fn grants(plan: &Plan, claim: &Claim) -> Result<Vec<(Grant, MasterSecret)>> {
     let budget = Budget {
         epsilon: Epsilon::try_from(UNLIMITED)?,
         delta: claim.delta(),
     };
     let data_set = plan.data_set.clone();
-    let mut ledger = Ledger::open(MemoryJournal::default(), [(data_set.clone(), budget)])?;
+    let (journal, key) = (MemoryJournal::default(), LedgerKey::random()?.into());
+    let mut ledger = Ledger::open(journal, key, [(data_set.clone(), budget)])?;
     let noise = Noise {
         sampling_rate: claim.sampling_rate(),
         noise_multiplier: claim.noise_multiplier(),
     };
     let reserve = |round| {
+        let secret = MasterSecret::random()?;
         let request = ChargeRequest {
             data_set: data_set.clone(),
             study: *b"audit by canary.",
@@ -218,8 +221,9 @@ fn grants(plan: &Plan, claim: &Claim) -> Result<Vec<Grant>> {
             charge: noise.charge(plan.training.steps),
             study_cap: None,
             repeat: Repeat::Refuse,
+            key: Some(secret.commitment()),
         };
-        Ok(ledger.reserve(request, SystemTime::now())?)
+        Ok((ledger.reserve(request, SystemTime::now())?, secret))
     };
     (1..=plan.rounds).map(reserve).collect()
 }

@@ -1,7 +1,7 @@
 //! What an audit found, beside what was claimed.
 
 use consilium_privacy::{
-    accountant::{Accountant, Charge, ClippingNorm, Delta, NoiseMultiplier, SamplingRate},
+    accountant::{Accountant, Charge, ClippingNorm, Delta, NoiseMultiplier, Rdp, SamplingRate},
     empirical::{Batches, Confidence, Guesses, Irregularity, Observations, Residuals},
 };
 
@@ -68,7 +68,7 @@ impl Claim {
     /// What the same accountant says of the same steps with this noise.
     fn epsilon_with(&self, sigma: NoiseMultiplier) -> f64 {
         let (q, steps) = (self.q, self.steps);
-        Accountant::new().epsilon(&[Charge::SampledGaussian { q, sigma, steps }], self.delta)
+        Rdp::new().epsilon(&[Charge::SampledGaussian { q, sigma, steps }], self.delta)
     }
 
     /// Steps that these charges pay for as claimed.

@@ -1,0 +1,308 @@
+//! What an entry says.
+
+use serde::Serialize;
+
+use super::{Budget, ChargeRequest, Purpose, entry::as_hex};
+use crate::{
+    accountant::{Charge, ClippingNorm, Mechanism},
+    keystream::Commitment,
+};
+
+/// What happened to a data set's budget.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// The steward set what a data set may spend over all studies. What it has spent stays spent.
+    Budget {
+        /// The data set.
+        data_set: String,
+        /// The new budget.
+        budget: Budget,
+    },
+    /// A release was paid for, before it was made.
+    Charged(Charged),
+    /// An update that an earlier charge paid for was made. It is stored, and leaves only after
+    /// this stands in the ledger.
+    Made(Made),
+}
+
+/// A release that was paid for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Charged {
+    /// The data set charged.
+    pub data_set: String,
+    /// The study, or [`NO_STUDY`](super::NO_STUDY).
+    #[serde(serialize_with = "as_hex")]
+    pub study: [u8; 16],
+    /// Its round.
+    pub round: u32,
+    /// The attempt at this round.
+    pub attempt: u32,
+    /// What is released.
+    pub purpose: Purpose,
+    /// What it costs.
+    pub charge: Charge,
+    /// What the study may spend at this site: the plan's promise, or the policy's bound.
+    pub study_cap: Option<Budget>,
+    /// Commitment to the secret from which sampling and noise are drawn. Training has one.
+    pub key: Option<Commitment>,
+}
+
+/// An update that was made from noisy steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Made {
+    /// Position of the charge that paid for it.
+    pub charge: u64,
+    /// The generator of its noise.
+    pub generator: Generator,
+    /// Steps taken, at most as many as were charged.
+    pub taken: u32,
+    /// Largest L2 norm that one record could contribute to a sum (C).
+    pub clipping_norm: ClippingNorm,
+    /// The public number that sums were divided by (B).
+    pub batch_size: u32,
+    /// Digest of the weights that the round started from.
+    #[serde(serialize_with = "as_hex")]
+    pub start: [u8; 32],
+    /// Digest of the update: [`PrivateUpdate::digest`](crate::step::PrivateUpdate::digest).
+    #[serde(serialize_with = "as_hex")]
+    pub update: [u8; 32],
+}
+
+/// Where random bits come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Generator {
+    /// AES-256-GCM over zeros, keyed for each step: [`keystream`](crate::keystream).
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+}
+
+impl Fact {
+    /// The release that was paid for, if the entry is a charge.
+    pub fn charged(&self) -> Option<&Charged> {
+        match self {
+            Self::Charged(charged) => Some(charged),
+            Self::Budget { .. } | Self::Made(_) => None,
+        }
+    }
+
+    /// The update that was made, if the entry tells of one.
+    pub fn made(&self) -> Option<&Made> {
+        match self {
+            Self::Made(made) => Some(made),
+            Self::Budget { .. } | Self::Charged(_) => None,
+        }
+    }
+
+    /// Numbers big-endian, floats bit by bit, texts after their length: no two facts have the same
+    /// bytes.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Budget { data_set, budget } => {
+                bytes.push(0);
+                write_text(bytes, data_set);
+                write_budget(bytes, budget);
+            }
+            Self::Charged(charged) => {
+                bytes.push(1);
+                charged.write(bytes);
+            }
+            Self::Made(made) => {
+                bytes.push(2);
+                made.write(bytes);
+            }
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote, and gives the bytes after it.
+    pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (kind, bytes) = bytes.split_first()?;
+        match kind {
+            0 => {
+                let (data_set, bytes) = read_text(bytes)?;
+                let (budget, bytes) = read_budget(bytes)?;
+                Some((Self::Budget { data_set, budget }, bytes))
+            }
+            1 => Charged::read(bytes).map(|(charged, rest)| (Self::Charged(charged), rest)),
+            2 => Made::read(bytes).map(|(made, rest)| (Self::Made(made), rest)),
+            _ => None,
+        }
+    }
+}
+
+impl Charged {
+    pub(super) fn asked(request: &ChargeRequest) -> Self {
+        Self {
+            data_set: request.data_set.clone(),
+            study: request.study,
+            round: request.round,
+            attempt: request.attempt,
+            purpose: request.purpose.clone(),
+            charge: request.charge,
+            study_cap: request.study_cap,
+            key: request.key,
+        }
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        write_text(bytes, &self.data_set);
+        bytes.extend(self.study);
+        bytes.extend(self.round.to_be_bytes());
+        bytes.extend(self.attempt.to_be_bytes());
+        match &self.purpose {
+            Purpose::Training => bytes.push(0),
+            Purpose::Release(name) => {
+                bytes.push(1);
+                write_text(bytes, name);
+            }
+        }
+        bytes.extend(charge_to_bytes(&self.charge));
+        bytes.push(u8::from(self.study_cap.is_some()));
+        if let Some(cap) = &self.study_cap {
+            write_budget(bytes, cap);
+        }
+        bytes.push(u8::from(self.key.is_some()));
+        if let Some(key) = &self.key {
+            bytes.extend(key.as_bytes());
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (data_set, bytes) = read_text(bytes)?;
+        let (study, bytes) = bytes.split_first_chunk()?;
+        let (round, bytes) = bytes.split_first_chunk()?;
+        let (attempt, bytes) = bytes.split_first_chunk()?;
+        let (purpose, bytes) = match bytes.split_first()? {
+            (0, bytes) => (Purpose::Training, bytes),
+            (1, bytes) => {
+                let (name, bytes) = read_text(bytes)?;
+                (Purpose::Release(name), bytes)
+            }
+            _ => return None,
+        };
+        let (charge, bytes) = bytes.split_first_chunk()?;
+        let (study_cap, bytes) = match bytes.split_first()? {
+            (0, bytes) => (None, bytes),
+            (1, bytes) => read_budget(bytes).map(|(cap, bytes)| (Some(cap), bytes))?,
+            _ => return None,
+        };
+        let (key, bytes) = match bytes.split_first()? {
+            (0, bytes) => (None, bytes),
+            (1, bytes) => {
+                let (key, bytes) = bytes.split_first_chunk()?;
+                (Some(Commitment::from(*key)), bytes)
+            }
+            _ => return None,
+        };
+        let charged = Self {
+            data_set,
+            study: *study,
+            round: u32::from_be_bytes(*round),
+            attempt: u32::from_be_bytes(*attempt),
+            purpose,
+            charge: charge_from_bytes(charge)?,
+            study_cap,
+            key,
+        };
+        Some((charged, bytes))
+    }
+}
+
+impl Made {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let Generator::Aes256Gcm = self.generator;
+        bytes.extend(self.charge.to_be_bytes());
+        bytes.push(1);
+        bytes.extend(self.taken.to_be_bytes());
+        bytes.extend(self.clipping_norm.value().to_be_bytes());
+        bytes.extend(self.batch_size.to_be_bytes());
+        bytes.extend(self.start);
+        bytes.extend(self.update);
+    }
+
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (charge, bytes) = bytes.split_first_chunk()?;
+        let (1, bytes) = bytes.split_first()? else {
+            return None;
+        };
+        let (taken, bytes) = bytes.split_first_chunk()?;
+        let (clipping_norm, bytes) = bytes.split_first_chunk()?;
+        let (batch_size, bytes) = bytes.split_first_chunk()?;
+        let (start, bytes) = bytes.split_first_chunk()?;
+        let (update, bytes) = bytes.split_first_chunk()?;
+        let made = Self {
+            charge: u64::from_be_bytes(*charge),
+            generator: Generator::Aes256Gcm,
+            taken: u32::from_be_bytes(*taken),
+            clipping_norm: f64::from_be_bytes(*clipping_norm).try_into().ok()?,
+            batch_size: u32::from_be_bytes(*batch_size),
+            start: *start,
+            update: *update,
+        };
+        Some((made, bytes))
+    }
+}
+
+fn write_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_be_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+fn read_text(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let length = usize::try_from(u64::from_be_bytes(*length)).ok()?;
+    let (text, bytes) = bytes.split_at_checked(length)?;
+    Some((String::from_utf8(text.to_vec()).ok()?, bytes))
+}
+
+fn write_budget(bytes: &mut Vec<u8>, budget: &Budget) {
+    bytes.extend(budget.epsilon.value().to_be_bytes());
+    bytes.extend(budget.delta.value().to_be_bytes());
+}
+
+fn read_budget(bytes: &[u8]) -> Option<(Budget, &[u8])> {
+    let (epsilon, bytes) = bytes.split_first_chunk()?;
+    let (delta, bytes) = bytes.split_first_chunk()?;
+    let budget = Budget {
+        epsilon: f64::from_be_bytes(*epsilon).try_into().ok()?,
+        delta: f64::from_be_bytes(*delta).try_into().ok()?,
+    };
+    Some((budget, bytes))
+}
+
+/// A charge in 21 bytes: kind, two parameters bit by bit, count.
+pub(crate) fn charge_to_bytes(charge: &Charge) -> [u8; 21] {
+    let Mechanism(kind, first, second) = charge.mechanism();
+    let mut bytes = [0; 21];
+    bytes[0] = kind;
+    bytes[1..9].copy_from_slice(&first.to_be_bytes());
+    bytes[9..17].copy_from_slice(&second.to_be_bytes());
+    bytes[17..].copy_from_slice(&charge.releases().to_be_bytes());
+    bytes
+}
+
+/// Reads what [`charge_to_bytes`] wrote.
+pub(crate) fn charge_from_bytes(bytes: &[u8; 21]) -> Option<Charge> {
+    let (kind, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first_chunk()?;
+    let (second, rest) = rest.split_first_chunk()?;
+    let (first, second) = (f64::from_be_bytes(*first), f64::from_be_bytes(*second));
+    let count = u32::from_be_bytes(rest.try_into().ok()?);
+    let unused = second.to_bits() == 0;
+    Some(match kind {
+        0 => Charge::SampledGaussian {
+            q: first.try_into().ok()?,
+            sigma: second.try_into().ok()?,
+            steps: count,
+        },
+        1 if unused => Charge::Laplace {
+            epsilon: first.try_into().ok()?,
+            releases: count,
+        },
+        2 if unused => Charge::Pure {
+            epsilon: first.try_into().ok()?,
+            releases: count,
+        },
+        _ => return None,
+    })
+}
