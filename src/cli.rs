@@ -1,6 +1,7 @@
 //! The commands, `noun verb`, one file a group. Results go to standard output.
 
 mod agent;
+mod audit;
 mod coordinator;
 mod enrol;
 mod governance;
@@ -45,9 +46,15 @@ enum Command {
     /// The key that admits members and puts them out
     #[command(subcommand)]
     Governance(governance::Command),
+    /// Membership of an operator
+    #[command(subcommand)]
+    Operator(enrol::Command),
     /// Membership of a researcher
     #[command(subcommand)]
     Researcher(enrol::Command),
+    /// Check what is claimed: nothing here needs a coordinator
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Membership of an auditor
     #[command(subcommand)]
     Auditor(enrol::Command),
@@ -76,7 +83,9 @@ impl Cli {
             Command::Agent(command) => command.run().await,
             Command::Coordinator(command) => command.run().await,
             Command::Governance(command) => command.run(),
+            Command::Operator(command) => command.run(Role::Operator).await,
             Command::Researcher(command) => command.run(Role::Researcher).await,
+            Command::Audit(command) => command.run(),
             Command::Auditor(command) => command.run(Role::Auditor).await,
         }
     }

@@ -1,11 +1,15 @@
 //! Learning curves: the scores of a study's versions as a table and as a picture.
 
+mod raster;
+
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use consilium_proto::wire;
+use image::Rgb;
 use serde::Serialize;
 
+use self::raster::Canvas;
 use crate::scoring::Figures;
 
 /// One published version.
@@ -81,28 +85,35 @@ const TOP: f64 = 40.0;
 const FRAME_WIDTH: f64 = 560.0;
 const FRAME_HEIGHT: f64 = 300.0;
 
+/// Scores that are drawn, in this order.
+const SERIES: [&str; 2] = ["accuracy", "auc"];
+
+fn score(point: &Point, name: &str) -> Option<f64> {
+    let at = Figures::NAMES.iter().position(|known| *known == name)?;
+    point.figures?.values()[at]
+}
+
+/// The right end of the axis of versions; none where there is no score to draw.
+fn last_scored(points: &[Point]) -> Option<u32> {
+    let is_scored = |point: &Point| SERIES.iter().any(|name| score(point, name).is_some());
+    let last = points.iter().map(|point| point.version).max()?.max(1);
+    points.iter().any(is_scored).then_some(last)
+}
+
+fn x(version: u32, last: u32) -> f64 {
+    LEFT + FRAME_WIDTH * f64::from(version) / f64::from(last)
+}
+
+fn y(score: f64) -> f64 {
+    TOP + FRAME_HEIGHT * (1.0 - score)
+}
+
 /// The scores of classification over versions, from 0 to 1, as an SVG. None where no version was
 /// scored, or the task has no such scores.
 pub fn to_svg(title: &str, points: &[Point]) -> Option<String> {
-    let series = [("accuracy", "#1f77b4"), ("auc", "#d62728")];
-    let value = |point: &Point, name: &str| {
-        let at = Figures::NAMES.iter().position(|known| *known == name)?;
-        point.figures?.values()[at]
-    };
-    if points
-        .iter()
-        .all(|point| series.iter().all(|(name, _)| value(point, name).is_none()))
-    {
-        return None;
-    }
-    let last = points
-        .iter()
-        .map(|point| point.version)
-        .max()
-        .unwrap_or(1)
-        .max(1);
-    let x = |version: u32| LEFT + FRAME_WIDTH * f64::from(version) / f64::from(last);
-    let y = |score: f64| TOP + FRAME_HEIGHT * (1.0 - score);
+    let series = SERIES.iter().zip(["#1f77b4", "#d62728"]);
+    let last = last_scored(points)?;
+    let x = |version: u32| x(version, last);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -140,10 +151,10 @@ pub fn to_svg(title: &str, points: &[Point]) -> Option<String> {
             HEIGHT - 20.0
         ),
     );
-    for (index, (name, colour)) in series.iter().enumerate() {
+    for (index, (name, colour)) in series.enumerate() {
         let known = points
             .iter()
-            .filter_map(|point| Some((point.version, value(point, name)?)));
+            .filter_map(|point| Some((point.version, score(point, name)?)));
         let known: Vec<_> = known
             .map(|(version, score)| (x(version), y(score)))
             .collect();
@@ -180,6 +191,45 @@ pub fn to_svg(title: &str, points: &[Point]) -> Option<String> {
     }
     svg += "</svg>\n";
     Some(svg)
+}
+
+/// The same picture as pixels, without its title, as a PNG.
+///
+/// # Errors
+/// The encoder refuses, which it has no reason to.
+pub fn to_png(points: &[Point]) -> Result<Option<Vec<u8>>> {
+    const GREY: Rgb<u8> = Rgb([221; 3]);
+    const BLACK: Rgb<u8> = Rgb([0; 3]);
+    let Some(last) = last_scored(points) else {
+        return Ok(None);
+    };
+    let x = |version: u32| x(version, last);
+    let mut canvas = Canvas::new(WIDTH, HEIGHT);
+    for tenth in (0..=10).step_by(2) {
+        let score = f64::from(tenth) / 10.0;
+        canvas.line((LEFT, y(score)), (LEFT + FRAME_WIDTH, y(score)), 1.0, GREY);
+        canvas.text((LEFT / 2.0, y(score)), &format!("{score:.1}"), BLACK);
+    }
+    let below = TOP + FRAME_HEIGHT;
+    for version in (0..=last).step_by(last.div_ceil(10) as usize) {
+        canvas.text((x(version), below + 14.0), &version.to_string(), BLACK);
+    }
+    canvas.text((LEFT + FRAME_WIDTH / 2.0, HEIGHT - 24.0), "round", BLACK);
+    let colours = [Rgb([31, 119, 180]), Rgb([214, 39, 40])];
+    for ((name, colour), above) in SERIES.iter().zip(colours).zip([40.0, 20.0]) {
+        let known = points
+            .iter()
+            .filter_map(|point| Some((x(point.version), y(score(point, name)?))));
+        let known: Vec<_> = known.collect();
+        for pair in known.windows(2) {
+            canvas.line(pair[0], pair[1], 2.0, colour);
+        }
+        known
+            .iter()
+            .for_each(|place| canvas.dot(*place, 3.0, colour));
+        canvas.text((LEFT + FRAME_WIDTH - 50.0, below - above), name, colour);
+    }
+    Ok(Some(canvas.to_png().context("drawing the learning curve")?))
 }
 
 fn line(svg: &mut String, text: std::fmt::Arguments<'_>) {
@@ -238,9 +288,30 @@ mod tests {
     }
 
     #[test]
+    fn the_pixels_show_the_same_curve() {
+        let png = to_png(&points()).expect("drawn").expect("a picture");
+        let picture = image::load_from_memory(&png).expect("a PNG").into_rgb8();
+        assert_eq!(picture.dimensions(), (1280, 800));
+        // Two pixels a unit: accuracy rises from (50, 190) to (610, 40), AUC stays at its half.
+        let (blue, red) = (Rgb([31, 119, 180]), Rgb([214, 39, 40]));
+        assert_eq!(*picture.get_pixel(2 * 330, 2 * 115), blue);
+        assert_eq!(*picture.get_pixel(2 * 610, 2 * 40), blue);
+        assert_eq!(*picture.get_pixel(2 * 330, 2 * 190), red);
+        assert_eq!(*picture.get_pixel(2 * 330, 2 * 80), Rgb([255; 3]));
+        // Below the frame stand "0", "1" and "round".
+        let dark = |from: u32, to: u32| {
+            let rows = (2 * 345..800).flat_map(|y| (from..to).map(move |x| (x, y)));
+            rows.filter(|(x, y)| picture.get_pixel(*x, *y).0 == [0; 3])
+                .count()
+        };
+        assert!(dark(80, 120) > 0 && dark(1200, 1240) > 0 && dark(600, 720) > 0);
+    }
+
+    #[test]
     fn without_scores_there_is_no_picture() {
         let mut points = points();
         points.iter_mut().for_each(|point| point.figures = None);
         assert_eq!(to_svg("x", &points), None);
+        assert_eq!(to_png(&points).expect("drawn"), None);
     }
 }

@@ -203,7 +203,7 @@ fn code_of_io(kind: io::ErrorKind) -> ErrorCode {
         Kind::NotFound => ErrorCode::Missing,
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => ErrorCode::Denied,
         Kind::AlreadyExists => ErrorCode::Precondition,
-        Kind::StorageFull | Kind::QuotaExceeded => ErrorCode::Exhausted,
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => ErrorCode::Exhausted,
         Kind::AddrInUse | Kind::ConnectionRefused | Kind::TimedOut => ErrorCode::Unavailable,
         Kind::InvalidData | Kind::InvalidInput | Kind::UnexpectedEof => ErrorCode::Invalid,
         _ => ErrorCode::Internal,

@@ -5,22 +5,21 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// Prints a result.
 ///
 /// # Errors
-/// Standard output is closed.
+/// Standard output is closed, or the disk behind it is full.
 pub fn line(text: impl Display) -> Result<()> {
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(())
+    writeln!(io::stdout().lock(), "{text}").context("writing to standard output")
 }
 
 /// Prints a result as one line of JSON.
 ///
 /// # Errors
-/// Standard output is closed.
+/// As [`line`].
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value)?)
 }

@@ -6,22 +6,22 @@
 mod download;
 mod release;
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use anyhow::{Context as _, Result};
 use consilium_agent::membership::Membership;
 use consilium_models::network::Network;
 use consilium_privacy::seal::SealingKey;
 use consilium_proto::{
-    ChunkPlan, Layout, ModelDigest, Plan, Roster, StudyId,
+    ChunkPlan, ErrorCode, Layout, ModelDigest, Plan, Roster, StudyId,
     chunk::{DEFAULT_CHUNK_BYTES, MESSAGE_LIMIT},
     convert::{Submission, Transfer},
-    wire::{self, studies_client::StudiesClient, submit_message},
+    wire::{self, studies_client::StudiesClient, study_event::Event, submit_message},
 };
 use tonic::{Streaming, transport::Channel};
 
 pub use self::release::Release;
-use crate::failure::{Classify as _, refused_call};
+use crate::failure::{Classify as _, refuse, refused_call};
 
 /// A connection as a researcher.
 pub struct Researcher {
@@ -38,7 +38,7 @@ pub struct Study {
     pub plan: Plan,
     /// Layout of its weights.
     pub layout: Layout,
-    /// State, versions and decisions as they came.
+    /// State, versions in order and decisions as they came.
     pub detail: wire::StudyDetail,
 }
 
@@ -68,6 +68,14 @@ impl Study {
         self.detail.summary.as_ref().expect("a study has a summary")
     }
 
+    /// Numbers of the versions that did not fit the coordinator's answer.
+    pub fn left_out(&self) -> Range<u32> {
+        match self.detail.versions.as_slice() {
+            [first, next, ..] => first.number.saturating_add(1)..next.number,
+            _ => 0..0,
+        }
+    }
+
     /// Digest of a published version: the given one, or the newest.
     ///
     /// # Errors
@@ -82,7 +90,7 @@ impl Study {
             let named = number.map_or("no version".into(), |number| format!("no version {number}"));
             format!("study {} has published {named} yet", self.id)
         });
-        let version = version.classify(consilium_proto::ErrorCode::Missing)?;
+        let version = version.classify(ErrorCode::Missing)?;
         Ok((version.number, version.model_digest.as_slice().try_into()?))
     }
 }
@@ -161,7 +169,7 @@ impl Researcher {
         Ok(list.into_inner().studies)
     }
 
-    /// One study.
+    /// One study, with its first and its newest versions.
     ///
     /// # Errors
     /// What the coordinator refuses; an answer that cannot be read.
@@ -172,6 +180,39 @@ impl Researcher {
             .await
             .map_err(refused_call)?;
         Study::read(detail.into_inner())
+    }
+
+    /// Adds the versions that [`show`](Self::show) left out, which the study's events tell.
+    ///
+    /// # Errors
+    /// What the coordinator refuses; events without one of the versions.
+    pub async fn complete(&mut self, study: &mut Study) -> Result<()> {
+        let left_out = study.left_out();
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let mut events = self.watch(study.id, 0).await?;
+        let mut found = Vec::new();
+        while found.len() < left_out.len() {
+            let event = events.message().await.map_err(refused_call)?;
+            let expected = left_out.start + found.len() as u32;
+            match event.map(|event| event.event) {
+                Some(Some(Event::Published(version))) if version.number == expected => {
+                    found.push(version);
+                }
+                Some(Some(Event::Published(version))) if version.number > expected => {
+                    let message = format!("the coordinator's events skip version {expected}");
+                    return refuse(ErrorCode::Internal, message);
+                }
+                Some(_) => {}
+                None => {
+                    let message = format!("the study's events ended before version {expected}");
+                    return refuse(ErrorCode::Internal, message);
+                }
+            }
+        }
+        study.detail.versions.splice(1..1, found);
+        Ok(())
     }
 
     /// What has happened since event `from_event`, then what happens next.

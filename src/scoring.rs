@@ -162,7 +162,11 @@ impl Scorer {
     }
 }
 
-fn source(plan: &Plan, path: &Path, part: Part, target: Option<&str>) -> Result<Source> {
+/// What the plan's task reads at a path.
+///
+/// # Errors
+/// Nothing is there, or a table comes without the name of its column of labels.
+pub(crate) fn source(plan: &Plan, path: &Path, part: Part, target: Option<&str>) -> Result<Source> {
     if !path.exists() {
         return refuse(
             ErrorCode::Missing,

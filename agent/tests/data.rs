@@ -384,8 +384,11 @@ async fn a_noisy_size_is_charged_and_needs_a_budget() {
         report.public_size
     );
     let entries = hospital.store.ledger_entries().await.expect("it verifies");
-    assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].data_set, "chest");
+    let [_budget, charge] = &entries[..] else {
+        panic!("not a budget and a charge: {entries:?}");
+    };
+    let charged = charge.fact.charged().expect("a charge");
+    assert_eq!(charged.data_set, "chest");
 }
 
 fn npz(path: &Path, images: &[u8], shape: &[u64], labels: &[u8]) {

@@ -13,7 +13,7 @@ use consilium_agent::{
     store::Store,
 };
 use consilium_coordinator::Folder;
-use consilium_privacy::ledger::Purpose;
+use consilium_privacy::ledger::{Entry, Purpose};
 use consilium_proto::{
     Digest, Role,
     rpc::Coordinator,
@@ -43,7 +43,8 @@ async fn three_hospitals_train_together_within_their_budgets() {
             assert_eq!((contribution.weight, charge.steps), (1, 4));
             assert_eq!(
                 (charge.sampling_rate, charge.sequence),
-                (0.2, u64::from(version.number))
+                // The budget comes first, then charge and update of each round.
+                (0.2, u64::from(2 * version.number))
             );
             assert!(
                 charge.epsilon > 0.0 && charge.epsilon <= 4.0,
@@ -54,19 +55,46 @@ async fn three_hospitals_train_together_within_their_budgets() {
     }
     for agent in running {
         let entries = agent.store.ledger_entries().await.expect("it verifies");
-        let rounds: Vec<_> = entries.iter().map(|entry| entry.round).collect();
-        assert_eq!(rounds, [1, 2, 3], "each round was charged once");
-        assert!(
-            entries
-                .iter()
-                .all(|entry| entry.purpose == Purpose::Training)
-        );
+        assert_eq!(trained(&entries), [1, 2, 3], "each round was charged once");
+        assert_recorded(&agent.store, &entries).await;
         for round in 1..=3 {
             let round = agent.store.round(study.id, round).await.expect("readable");
             assert!(round.is_some_and(|round| round.accepted && round.trainings == 1));
         }
         agent.end().await;
     }
+}
+
+/// Rounds whose training was charged, in order.
+fn trained(entries: &[Entry]) -> Vec<u32> {
+    let charges = entries.iter().filter_map(|entry| entry.fact.charged());
+    let training = charges.filter(|charged| charged.purpose == Purpose::Training);
+    training.map(|charged| charged.round).collect()
+}
+
+/// Each charge has its secret at the site, and stands before the one update that it paid for.
+async fn assert_recorded(store: &Store, entries: &[Entry]) {
+    for entry in entries {
+        let Some(charged) = entry.fact.charged() else {
+            continue;
+        };
+        let key = charged.key.expect("training commits to a secret");
+        assert!(store.secret(&key).expect("readable").is_some());
+        let made = entries
+            .iter()
+            .filter_map(|entry| Some((entry, entry.fact.made()?)));
+        let made: Vec<_> = made
+            .filter(|(_, made)| made.charge == entry.sequence)
+            .collect();
+        assert!(
+            matches!(made[..], [(later, made)]
+                if later.sequence > entry.sequence && made.taken == charged.charge.releases()),
+            "entry {}",
+            entry.sequence
+        );
+    }
+    let newest = entries.last().expect("not empty");
+    assert!(newest.is_signed_by(&store.ledger_public_key()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +107,7 @@ async fn an_agent_that_dies_in_training_pays_once_and_the_study_goes_on() {
     let dying = start(&sites[2]).await;
     until("the third site has charged", async || {
         let entries = dying.store.ledger_entries().await.expect("it verifies");
-        (!entries.is_empty()).then_some(())
+        (!trained(&entries).is_empty()).then_some(())
     })
     .await;
     // As good as a kill: the task goes without a farewell.
@@ -94,10 +122,8 @@ async fn an_agent_that_dies_in_training_pays_once_and_the_study_goes_on() {
             .all(|version| version.contributions.len() == 3)
     );
     let entries = again.store.ledger_entries().await.expect("it verifies");
-    assert_eq!(
-        entries.iter().map(|entry| entry.round).collect::<Vec<_>>(),
-        [1, 2]
-    );
+    assert_eq!(trained(&entries), [1, 2]);
+    assert_recorded(&again.store, &entries).await;
     let round = again
         .store
         .round(study.id, 1)
@@ -176,12 +202,8 @@ async fn a_new_attempt_sends_the_same_update_again_at_no_charge() {
     assert_eq!(detail.versions[1].contributions.len(), 3);
     for site in [first, second] {
         assert_eq!(
-            site.store
-                .ledger_entries()
-                .await
-                .expect("it verifies")
-                .len(),
-            1
+            trained(&site.store.ledger_entries().await.expect("it verifies")),
+            [1]
         );
         let round = site
             .store

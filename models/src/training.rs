@@ -7,6 +7,7 @@
 //! own summand is what the tests `no_gradient_depends_on_the_others_in_a_batch` here and
 //! `the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit` of the networks hold.
 
+pub mod audit;
 mod batch;
 mod examples;
 mod optimizer;

@@ -23,7 +23,7 @@ use crate::seal::{OpenError, SealError, SealingKey};
 /// Sealed files of other kinds never open as a secret.
 const SEALING_CONTEXT: &str = "master secret";
 
-/// Bytes made at once; one nonce each, far below the 2³⁶ bytes that AES-GCM allows.
+/// Bytes made at once, one page.
 const BUFFER: usize = 1 << 14;
 
 /// The system's generator gave no bytes.
@@ -84,6 +84,11 @@ impl MasterSecret {
         Ok(Self(bytes))
     }
 
+    /// Pages that belong to no step.
+    pub(crate) fn into_pages(self) -> Pages {
+        Pages::new(&self.0)
+    }
+
     /// What a ledger writes down of it, before its first use.
     pub fn commitment(&self) -> Commitment {
         let mut bytes = Zeroizing::new(b"consilium/key-commitment/1\0".to_vec());
@@ -127,8 +132,13 @@ impl MasterSecret {
         Self(self.0.clone())
     }
 
-    /// A generator for one purpose in one step.
+    /// A stream for one purpose in one step.
     pub(crate) fn keystream(&self, purpose: Purpose, step: &StepContext) -> Keystream {
+        Keystream::new(self.pages(purpose, step))
+    }
+
+    /// The pages of one purpose in one step.
+    pub(crate) fn pages(&self, purpose: Purpose, step: &StepContext) -> Pages {
         let info = step.to_bytes();
         let key = Salt::new(HKDF_SHA256, purpose.label().as_bytes()).extract(self.0.as_ref());
         let mut bytes = Zeroizing::new([0_u8; 32]);
@@ -136,7 +146,7 @@ impl MasterSecret {
         key.expand(&[&info], Length32)
             .and_then(|okm| okm.fill(bytes.as_mut()))
             .expect("32 bytes are within the limit of HKDF-SHA256");
-        Keystream::new(&bytes)
+        Pages::new(&bytes)
     }
 }
 
@@ -198,28 +208,46 @@ impl hkdf::KeyType for Length32 {
     }
 }
 
+/// Uniform bits under one key, in numbered pages. The same page always holds the same bits, so
+/// whoever reads it twice must mean to.
+pub(crate) struct Pages(LessSafeKey);
+
+impl Pages {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        let key = UnboundKey::new(&AES_256_GCM, key).expect("AES-256 takes any 32 bytes");
+        Self(LessSafeKey::new(key))
+    }
+
+    /// Overwrites `bytes` with the start of a page. They are few KiB: far below the 2³⁶ bytes that
+    /// AES-GCM allows.
+    pub(crate) fn fill(&self, page: u64, bytes: &mut [u8]) {
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&page.to_be_bytes());
+        bytes.fill(0);
+        // Fails only for inputs beyond 64 GiB. The tag is of no use here.
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let _tag = (self.0)
+            .seal_in_place_separate_tag(nonce, Aad::empty(), bytes)
+            .expect("a page is within the limit of AES-GCM");
+    }
+}
+
 /// An endless stream of uniform bits under one key.
 pub(crate) struct Keystream {
-    key: LessSafeKey,
-    nonce: u64,
+    pages: Pages,
+    page: u64,
     buffer: Box<[u8; BUFFER]>,
     /// Bytes of the buffer that were given out.
     used: usize,
-    /// Bits left over from the last word, `spare_bits` of them, in the low end.
-    spare: u64,
-    spare_bits: u32,
 }
 
 impl Keystream {
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, key).expect("AES-256 takes any 32 bytes");
+    pub(crate) fn new(pages: Pages) -> Self {
         Self {
-            key: LessSafeKey::new(key),
-            nonce: 0,
+            pages,
+            page: 0,
             buffer: Box::new([0; BUFFER]),
             used: BUFFER,
-            spare: 0,
-            spare_bits: 0,
         }
     }
 
@@ -233,21 +261,6 @@ impl Keystream {
         bytes.copy_from_slice(&self.buffer[self.used..self.used + 8]);
         self.used += 8;
         u64::from_le_bytes(bytes)
-    }
-
-    /// `count` uniform bits, 1 to 16 of them, in the low end of the result.
-    #[inline]
-    pub(crate) fn bits(&mut self, count: u32) -> u32 {
-        debug_assert!((1..=16).contains(&count));
-        if self.spare_bits < count {
-            // What is left over is given up: at most 15 of 64 bits.
-            self.spare = self.word();
-            self.spare_bits = 64;
-        }
-        let bits = self.spare & ((1 << count) - 1);
-        self.spare >>= count;
-        self.spare_bits -= count;
-        bits as u32
     }
 
     /// A uniform number below `bound`, exactly, by rejection.
@@ -266,19 +279,8 @@ impl Keystream {
     }
 
     fn refill(&mut self) {
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&self.nonce.to_be_bytes());
-        self.nonce += 1; // 2^64 buffers of 16 KiB are never reached
-        self.buffer.fill(0);
-        // Fails only for inputs beyond 64 GiB. The tag is of no use here.
-        let _tag = self
-            .key
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::empty(),
-                self.buffer.as_mut(),
-            )
-            .expect("16 KiB are within the limit of AES-GCM");
+        self.pages.fill(self.page, self.buffer.as_mut());
+        self.page += 1; // 2^64 buffers of 16 KiB are never reached
         self.used = 0;
     }
 }
@@ -286,7 +288,6 @@ impl Keystream {
 impl Drop for Keystream {
     fn drop(&mut self) {
         self.buffer.zeroize();
-        self.spare.zeroize();
     }
 }
 
@@ -346,7 +347,7 @@ mod tests {
     #[test]
     fn the_stream_is_aes_256_in_counter_mode() {
         // NIST GCM test case 14 (McGrew, Viega): zero key, zero nonce, zero plaintext.
-        let mut stream = Keystream::new(&[0; 32]);
+        let mut stream = Keystream::new(Pages::new(&[0; 32]));
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&stream.word().to_le_bytes());
         bytes.extend_from_slice(&stream.word().to_le_bytes());
@@ -355,13 +356,23 @@ mod tests {
 
     #[test]
     fn buffers_do_not_repeat_and_small_draws_stay_in_range() {
-        let mut stream = Keystream::new(&[7; 32]);
+        let mut stream = Keystream::new(Pages::new(&[7; 32]));
         let words: Vec<u64> = (0..BUFFER / 4).map(|_| stream.word()).collect();
         assert_ne!(words[..BUFFER / 8], words[BUFFER / 8..]);
         for bound in [1, 2, 3, 1000, u64::MAX] {
             assert!((0..50).all(|_| stream.below(bound) < bound));
         }
-        assert!((1..=16).all(|count| stream.bits(count) < 1 << count));
+    }
+
+    #[test]
+    fn pages_are_told_apart_and_a_short_one_is_the_start_of_a_long_one() {
+        let pages = Pages::new(&[8; 32]);
+        let (mut short, mut long, mut other) = ([1; 16], [2; 48], [3; 48]);
+        pages.fill(5, &mut short);
+        pages.fill(5, &mut long);
+        pages.fill(6, &mut other);
+        assert_eq!(short, long[..16]);
+        assert!(long != other && long[..32] != long[16..]);
     }
 
     #[test]

@@ -58,15 +58,17 @@
 //! | [`ledger`] | append-only record of charges; the budget of each data set over all studies |
 //! | [`keystream`] | keys and random bits, separate for every step and purpose |
 //! | [`sampling`] | which patients enter a batch |
-//! | [`noise`] | the exact discrete Gaussian |
+//! | [`noise`] | the discrete Gaussian, from a table, in constant time |
 //! | [`step`] | clipping, the integer sum, noise, and the road to a [`step::PrivateUpdate`] |
 //! | [`release`] | counts that leave, through OpenDP |
 //! | [`seal`] | keys and files at rest |
+//! | [`empirical`] | what an audit by experiment can prove: lower bounds, and checks of noise and batches |
 //! | [`pseudonym`] | stand-ins for patient identifiers in logs |
 //! | [`audit`] | what an auditor checks of a ledger, from a file alone |
 
 pub mod accountant;
 pub mod audit;
+pub mod empirical;
 pub mod keystream;
 pub mod ledger;
 pub mod noise;

@@ -56,7 +56,7 @@ use crate::{
     accountant::{ClippingNorm, NoiseMultiplier},
     keystream::{MasterSecret, Purpose},
     ledger::{Entry, Grant, GrantError},
-    noise,
+    noise::LatticeNoise,
     sampling::PoissonSampler,
 };
 
@@ -178,7 +178,7 @@ impl NoisySteps {
     ///
     /// # Errors
     /// No step is left, or the sum was made for other noise. Nothing is released then.
-    pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
+    pub fn step(&mut self, mut sum: ClippedSum) -> Result<Vec<f32>, StepError> {
         if self.taken == self.steps {
             return Err(StepError::NotPaid { paid: self.steps });
         }
@@ -188,15 +188,11 @@ impl NoisySteps {
         }
         self.taken += 1;
         let context = self.grant.step_context(self.taken);
-        let mut bits = self.secret.keystream(Purpose::Noise, &context);
+        let pages = self.secret.pages(Purpose::Noise, &context);
+        LatticeNoise::new(pages).add(sum.values_mut());
         let scale = sum.lattice_step() / f64::from(self.batch_size.get());
-        let noisy = sum.values().iter().map(|&value| {
-            // Cannot saturate but for noise of 2^33 deviations; if it did, it would be a function
-            // of the noisy value, hence harmless.
-            let noisy = value.saturating_add(noise::LATTICE.draw(&mut bits));
-            (noisy as f64 * scale) as f32
-        });
-        Ok(noisy.collect())
+        let noisy = sum.values().iter();
+        Ok(noisy.map(|&value| (value as f64 * scale) as f32).collect())
     }
 
     /// Ends the steps with what will be sent: weights after minus weights before.

@@ -1,4 +1,4 @@
-//! `consilium agent|researcher|auditor enrol`: how a member makes its keys and joins.
+//! `consilium agent|researcher|auditor|operator enrol`: how a member makes its keys and joins.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -4,7 +4,7 @@ mod compare;
 mod evaluate;
 mod fetch;
 mod listing;
-mod plan;
+pub(super) mod plan;
 mod watch;
 
 use std::path::PathBuf;
@@ -110,10 +110,10 @@ pub(super) enum Command {
     },
 }
 
-/// A researcher's folder.
+/// A member's folder: what may be done depends on its role.
 #[derive(Debug, Args)]
 pub(super) struct Folder {
-    /// The researcher's folder, as `researcher enrol` made it
+    /// The member's folder, as `researcher enrol` (or `operator enrol`, `auditor enrol`) made it
     #[arg(long, value_name = "DIR", env = "CONSILIUM_DIR")]
     dir: PathBuf,
     #[command(flatten)]
@@ -141,8 +141,7 @@ impl Folder {
     async fn connect(&self) -> Result<Researcher> {
         let key = self.unlock.open()?;
         let connecting = Researcher::connect(&self.dir, &key).await;
-        connecting
-            .with_context(|| format!("connecting as the researcher of {}", self.dir.display()))
+        connecting.with_context(|| format!("connecting as the member of {}", self.dir.display()))
     }
 }
 

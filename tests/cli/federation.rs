@@ -260,6 +260,7 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
     let federation = Federation::found();
     let place = &federation.place;
     let researcher = federation.join("researcher", "dr-chen");
+    let operator = federation.join("operator", "night-shift");
     let site = federation.join("agent", "north");
 
     // The steward: policy, data, the running agent.
@@ -303,6 +304,10 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
 
     // The researcher submits; the steward approves exactly this plan.
     let plan = place.path("plan.toml");
+    std::fs::write(&plan, PLAN.replace("size = 1", "size = 9")).expect("a plan");
+    let submit = ["study", "submit", text(&plan)];
+    let message = fail(&place.on(&submit, &researcher), 3);
+    assert!(message.contains("larger than the roster"), "{message}");
     std::fs::write(&plan, PLAN).expect("a plan");
     let submit = place.on(&["study", "submit", text(&plan)], &researcher);
     let study = succeed(&submit).trim().to_owned();
@@ -390,6 +395,35 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
         "{curve}"
     );
 
+    let picture = image::open(out.join("learning-curve.png")).expect("a picture");
+    assert_eq!((picture.width(), picture.height()), (1280, 800));
+    no_half_written_model_is_left(&place.on(&["study", "fetch", &study], &researcher), place);
+
+    // A patient opts out after the study: the models that saw the patient are named.
+    let list = place.path("opted-out.txt");
+    std::fs::write(&list, "dark/3.png\nnobody\n").expect("a list");
+    let exclude = [
+        "agent",
+        "data",
+        "exclude",
+        "squares",
+        "--patients",
+        text(&list),
+    ];
+    let exclude = [&place.on(&exclude, &site)[..], &["--json"]].concat();
+    let excluded = json(&succeed(&exclude));
+    assert_eq!(excluded["excluded"], 1, "{excluded}");
+    assert_eq!(excluded["unknown_lines"], serde_json::json!([2]));
+    assert_eq!(excluded["used_by"][0]["study"], study.as_str());
+    assert_eq!(excluded["used_by"][0]["rounds"], 2);
+
+    // An operator may stop studies, and neither submit nor resume them.
+    let stop = place.on(&["study", "stop", &study], &operator);
+    let message = fail(&stop, 6);
+    assert!(message.contains("finished"), "{message}");
+    fail(&place.on(&["study", "resume", &study], &operator), 4);
+    fail(&place.on(&["study", "submit", text(&plan)], &operator), 4);
+
     // A study that has finished neither stops nor goes on, and one that is not there is missing.
     fail(&place.on(&["study", "stop", &study], &researcher), 6);
     fail(
@@ -401,6 +435,23 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
     assert_eq!(key.len(), 32);
     fail(&place.on(&["study", "submit", text(&plan)], &site), 4);
     drop(agent);
+}
+
+/// Fetches where no file may grow beyond 8 KiB, as on a disk that fills up.
+fn no_half_written_model_is_left(fetch: &[&str], place: &Place) {
+    let out = place.path("no-room");
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_consilium"))
+        .args(fetch)
+        .args(["--out", text(&out)])
+        .output()
+        .expect("a shell");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(errors.contains("model.safetensors"), "{errors}");
+    let left = std::fs::read_dir(&out).expect("a folder").count();
+    assert_eq!(left, 0, "{errors}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The binary as people and scripts use it: arguments, messages, exit codes, real processes.
 
+mod canaries;
 mod federation;
 mod plans;
 mod privacy;
 mod program;
 mod run_demo;
+mod steward;

@@ -52,14 +52,16 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 8] = [
+    let groups: [(&str, &[&str]); 10] = [
         ("demo", &[]),
         ("governance", &["init", "admit", "revoke", "show"]),
         ("coordinator", &["init", "serve", "roster"]),
         ("agent", &["enrol", "run", "data", "study", "policy"]),
         ("agent data", &["add", "list", "exclude"]),
         ("agent study", &["list", "approve", "refuse"]),
+        ("operator", &["enrol"]),
         ("researcher", &["enrol"]),
+        ("auditor", &["enrol"]),
         (
             "study",
             &[
@@ -92,6 +94,24 @@ fn unknown_commands_and_arguments_end_with_the_exit_code_of_the_command_line() {
     fail(&["governance", "destroy"], 2);
     fail(&["study", "check"], 2);
     fail(&["demo", "--sites", "0"], 2);
+}
+
+/// A device that is always full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_the_output_has_its_own_exit_code() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let output = consilium()
+        .args(["agent", "policy", "sample"])
+        .stdout(full.expect("a device of every Linux"))
+        .output()
+        .expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(
+        errors.contains("standard output") && errors.contains("No space"),
+        "{errors}"
+    );
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::{
     io::{BufRead as _, BufReader, Lines},
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::program::{fail, run, text};
+use crate::program::{fail, run, succeed, text};
 
 #[test]
 fn a_demo_of_one_round_ends_with_its_object_and_leaves_no_process() {
@@ -87,30 +87,24 @@ fn demos_that_cannot_be_are_refused_before_anything_is_made() {
     assert!(message.contains("not empty"), "{message}");
 }
 
-/// Starts a demo on a small set and waits for its first round.
+/// Starts a demo on a small set and waits until it says this.
 #[cfg(unix)]
-fn start(folder: &Path) -> (Child, Lines<BufReader<ChildStderr>>) {
+fn start(folder: &Path, options: &[&str], until: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
     let data = folder.join("squares");
     for part in ["train", "val", "test"] {
         crate::federation::write_images(&data.join(part));
     }
     let dir = folder.join("demo");
     let mut child = crate::program::consilium()
-        .args([
-            "demo",
-            "--rounds",
-            "40",
-            "--dir",
-            text(&dir),
-            "--data",
-            text(&data),
-        ])
+        .args(["demo", "--dir", text(&dir), "--data", text(&data)])
+        .args(options)
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let said = lines.by_ref().map(|line| line.expect("text"));
-    let said: Vec<_> = said.take_while(|line| !line.contains("round ")).collect();
+    let said: Vec<_> = said.take_while(|line| !line.contains(until)).collect();
     assert!(
         said.iter()
             .any(|line| line.contains("the coordinator serves")),
@@ -131,7 +125,7 @@ fn send(signal: &str, child: &Child) {
 #[test]
 fn ctrl_c_ends_the_demo_and_its_nodes_in_order() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut child, lines) = start(folder.path());
+    let (mut child, lines) = start(folder.path(), &["--rounds", "40"], "round ");
     send("-INT", &child);
     let rest: Vec<_> = lines.map_while(Result::ok).collect();
     assert_eq!(child.wait().expect("it ends").code(), Some(130), "{rest:?}");
@@ -144,20 +138,132 @@ fn ctrl_c_ends_the_demo_and_its_nodes_in_order() {
 #[test]
 fn nodes_end_when_the_demo_is_killed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut child, _lines) = start(folder.path());
+    let (mut child, _lines) = start(folder.path(), &["--rounds", "40"], "round ");
+    let demo = folder.path().join("demo");
     send("-KILL", &child);
     child.wait().expect("it ends");
-    for (node, end) in [
-        ("hospital-3", "agent stopped"),
-        ("coordinator", "coordinator stops"),
+    for (node, lock, end) in [
+        ("hospital-3", "hospital-3/node/agent.lock", "agent stopped"),
+        ("coordinator", "coordinator/lock", "coordinator stops"),
     ] {
-        let path = folder.path().join(format!("demo/logs/{node}.log"));
-        let has_ended = || std::fs::read_to_string(&path).expect("a log").contains(end);
-        // Nobody is left to wait for: the log says when the node has gone.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !has_ended() {
-            assert!(Instant::now() < deadline, "{node} goes on without the demo");
-            std::thread::sleep(Duration::from_millis(50));
+        wait_until_free(&demo.join(lock));
+        let log = std::fs::read_to_string(demo.join(format!("logs/{node}.log")));
+        let log = log.expect("a log");
+        assert!(log.contains(end), "{log}");
+    }
+}
+
+/// A node holds its folder's lock until it has gone.
+#[cfg(unix)]
+fn wait_until_free(lock: &Path) {
+    let file = std::fs::File::options().write(true).open(lock);
+    let file = file.expect("a node's lock");
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(file.lock()));
+    let freed = receive.recv_timeout(Duration::from_secs(30));
+    let locked = freed.unwrap_or_else(|_| panic!("{} is still held", lock.display()));
+    locked.expect("a lock");
+}
+
+/// A researcher's commands against a federation that a demo left running.
+#[cfg(unix)]
+struct Researcher {
+    dir: String,
+    key: String,
+}
+
+#[cfg(unix)]
+impl Researcher {
+    fn study<'a>(&'a self, verb: &[&'a str]) -> Vec<&'a str> {
+        let folder = ["--dir", &self.dir, "--key-file", &self.key];
+        [&["study"], verb, &folder].concat()
+    }
+
+    /// Watches a study through a pipe until a line says this. Returns all that was said, and how
+    /// the command went on, to its end if nothing said it.
+    fn watch(&self, study: &str, until: &str) -> (Vec<String>, Child) {
+        let mut child = crate::program::consilium()
+            .args(self.study(&["watch", study]))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut said = Vec::new();
+        for line in lines.map(|line| line.expect("text")) {
+            let is_there = line.contains(until);
+            said.push(line);
+            if is_there {
+                break;
+            }
         }
+        (said, child)
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_kept_demo_serves_its_researcher_until_ctrl_c() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = ["--rounds", "1", "--keep"];
+    let (mut child, lines) = start(folder.path(), &options, "goes on until Ctrl-C");
+    let demo = folder.path().join("demo");
+    let researcher = Researcher {
+        dir: text(&demo.join("researcher")).to_owned(),
+        key: text(&demo.join("researcher.key")).to_owned(),
+    };
+    let listed = succeed(&researcher.study(&["list", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("one array");
+    for study in listed.as_array().expect("studies") {
+        assert_eq!(study["state"], "finished", "{listed}");
+    }
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+
+    // A study of their own, stopped and resumed.
+    let plan = std::fs::read_to_string(demo.join("plans/without-privacy.toml")).expect("a plan");
+    let file = folder.path().join("plan.toml");
+    std::fs::write(&file, plan.replace("rounds = 1\n", "rounds = 5000\n")).expect("a file");
+    let study = succeed(&researcher.study(&["submit", text(&file)]));
+    let study = study.trim();
+    let (said, mut watching) = researcher.watch(study, "round 1/5000 published");
+    for part in [
+        "hospital-3 approved",
+        "round 1 opened",
+        "update of hospital-2, no privacy",
+    ] {
+        assert!(
+            said.iter().any(|line| line.contains(part)),
+            "{part}: {said:?}"
+        );
+    }
+    let published = said.last().expect("a line");
+    assert!(published.contains("3 sites: "), "{published}");
+    // The reader of its pipe has gone: the next line ends it, and that is no failure.
+    assert!(watching.wait().expect("it ends").success());
+
+    let stopped = succeed(&researcher.study(&["stop", study]));
+    assert_eq!(stopped.trim(), "together, without privacy is stopped");
+    fail(&researcher.study(&["stop", study]), 6);
+    let (said, mut watching) = researcher.watch(study, "no line says this");
+    let last = said.last().expect("a line");
+    assert!(last.contains("stopped by researcher researcher"), "{last}");
+    assert_eq!(watching.wait().expect("it ends").code(), Some(6));
+
+    let resumed = succeed(&researcher.study(&["resume", study, "--json"]));
+    let resumed: serde_json::Value = serde_json::from_str(&resumed).expect("one object");
+    assert_eq!(resumed["state"], "running", "{resumed}");
+    let next = resumed["rounds_done"].as_u64().expect("a number") + 1;
+    let (said, mut watching) = researcher.watch(study, &format!("round {next}/5000 published"));
+    assert!(
+        said.iter().any(|line| line.contains("stopped by")),
+        "{said:?}"
+    );
+    assert!(watching.wait().expect("it ends").success());
+
+    send("-INT", &child);
+    let rest: Vec<_> = lines.map_while(Result::ok).collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{rest:?}");
+    for node in ["hospital-1/node/agent.lock", "coordinator/lock"] {
+        wait_until_free(&demo.join(node));
     }
 }

@@ -65,11 +65,20 @@ async fn a_study_survives_the_death_of_coordinator_and_agents() {
         federation.stop_agent(site);
         let store = federation.store(site).await;
         let entries = store.ledger_entries().await.expect("a sound ledger");
+        let charges: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| entry.fact.charged())
+            .collect();
+        let updates = entries.iter().filter_map(|entry| entry.fact.made()).count();
         for round in 1..=ROUNDS {
-            let charges = entries.iter().filter(|entry| entry.round == round).count();
-            assert_eq!(charges, 1, "site {site}, round {round}");
+            let paid = charges
+                .iter()
+                .filter(|charged| charged.round == round)
+                .count();
+            assert_eq!(paid, 1, "site {site}, round {round}");
         }
-        assert_eq!(entries.len(), ROUNDS as usize, "site {site}");
+        let rounds = ROUNDS as usize;
+        assert_eq!((charges.len(), updates), (rounds, rounds), "site {site}");
         store.close().await;
     }
 }

@@ -22,9 +22,13 @@ use consilium_agent::{
 use consilium_coordinator::{Folder, Settings};
 use consilium_privacy::seal::SealingKey;
 use consilium_proto::{
-    Digest, Plan, Role, StudyId,
+    ChunkPlan, Digest, Layout, ParameterVector, Plan, Role, StudyId,
+    chunk::DEFAULT_CHUNK_BYTES,
+    convert::{Submission, Transfer},
     rpc::Coordinator,
-    wire::{StudyState, study_event::Event},
+    wire::{
+        self, StudyState, studies_client::StudiesClient, study_event::Event, submit_message::Part,
+    },
 };
 
 /// Longest time that a study of these tests may be silent.
@@ -261,6 +265,60 @@ impl Federation {
             .submit(plan)
             .await
             .expect("a sound plan")
+    }
+
+    /// Hands a plan in with a layout and weights that need not be its own.
+    pub(crate) async fn submit_with(
+        &self,
+        plan: &Plan,
+        layout: &Layout,
+        weights: &ParameterVector,
+    ) -> StudyId {
+        let Place { folder, .. } = &self.researcher;
+        let membership = Membership::open(folder, &self.researcher.key()).expect("its folder");
+        let channel = membership.connect().await.expect("a connection");
+        let bytes = weights.to_bytes();
+        let submission = Submission {
+            study: StudyId::random().expect("randomness"),
+            plan: plan.clone(),
+            canonical_plan: plan.to_canonical(),
+            layout: layout.clone(),
+            weights: Transfer {
+                chunks: ChunkPlan::new(bytes.len() as u64, DEFAULT_CHUNK_BYTES).expect("sound"),
+                digest: weights.digest(layout),
+            },
+        };
+        let data = bytes.into();
+        let parts = [
+            Part::Submission((&submission).into()),
+            Part::Chunk(wire::Chunk { index: 0, data }),
+        ];
+        let messages = parts.map(|part| wire::SubmitMessage { part: Some(part) });
+        let submitted = StudiesClient::new(channel)
+            .submit(futures::stream::iter(messages))
+            .await;
+        submitted.expect("taken");
+        submission.study
+    }
+
+    /// Waits until the study's only attempt at a round has failed.
+    pub(crate) async fn fails(&self, study: StudyId) {
+        let is_failure = |event: &Event| match event {
+            Event::Published(version) => panic!("version {} was published", version.number),
+            Event::RoundFailed(_) => true,
+            _ => false,
+        };
+        self.wait_for(study, is_failure).await;
+    }
+
+    /// What a site's agent has said.
+    pub(crate) fn log(&self, site: usize) -> PathBuf {
+        self.sites[site].folder.with_extension("log")
+    }
+
+    /// The coordinator's database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.coordinator_place.folder.join("coordinator.sqlite")
     }
 
     /// Waits until a version with at least this number is published.

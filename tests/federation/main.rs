@@ -5,4 +5,6 @@ mod crashes;
 mod examples;
 mod harness;
 mod heart_disease;
+mod lies;
+mod long;
 mod records;

@@ -31,14 +31,18 @@ pub(super) enum Distrust {
          believes; stop, and compare rosters with other members"
     )]
     OtherRoster { round: RoundId, epoch: u64 },
-    #[error("round {round} names layout {found}, the plan's network has {expected}")]
+    #[error(
+        "round {round} names layout {found}, the plan's network has {expected}: it is not trained \
+         here; the study must be submitted anew"
+    )]
     OtherLayout {
         round: RoundId,
         expected: LayoutDigest,
         found: LayoutDigest,
     },
     #[error(
-        "round {round} starts from model {found}, but version {number} of the study is {expected}"
+        "round {round} starts from model {found}, but version {number} of the study is \
+         {expected}: it is not trained here; ask researcher and coordinator"
     )]
     OtherModel {
         round: RoundId,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use consilium_privacy::{
     accountant::{Charge, Delta},
-    ledger::{Budget, ChargeRequest, Purpose, Refusal, Repeat},
+    ledger::{Budget, ChargeRequest, Generator, Made, Purpose, Refusal, Repeat},
     step::PrivateUpdate,
 };
 use consilium_proto::{Digest, ModelDigest, Plan, PlanDigest, StudyId};
@@ -123,7 +123,8 @@ async fn two_processes_share_one_budget() {
             .iter()
             .map(|entry| entry.sequence)
             .collect::<Vec<_>>(),
-        [1, 2, 3]
+        [1, 2, 3, 4],
+        "the budget and three charges"
     );
     let (mut sixteen, mut granted) = (Vec::new(), 0);
     let costly = |round| {
@@ -147,54 +148,73 @@ async fn two_processes_share_one_budget() {
         granted += usize::from(task.await.expect("no panic"));
     }
     let left = command.ledger_entries().await.expect("one chain").len();
-    assert_eq!(left, 3 + granted);
+    assert_eq!(left, 4 + granted);
     assert!((1..16).contains(&granted), "the budget ends: {granted}");
     assert!(command.spent("heart", delta()).await.expect("readable") <= 8.0);
 }
 
 #[tokio::test]
-async fn a_charge_whose_update_was_never_stored_is_resumed_and_no_other() {
+async fn a_charge_whose_update_was_never_stored_is_resumed_with_its_secret_and_no_other() {
     let folder = folder();
     let store = store(folder.path()).await;
-    let first = charge(&store, 1).await.expect("within budget");
-    charge(&store, 2).await.expect("within budget");
-    let later = ChargeRequest {
-        attempt: 2,
-        ..request(1)
-    };
-    let resumed = store
-        .resume_charge(&budgets(8.0), later, 1, delta())
-        .await
-        .expect("the same charge");
-    assert_eq!(resumed.grant.sequence(), 1);
+    let secret = store.new_secret().expect("randomness");
+    let key = Some(secret.commitment());
+    let training = ChargeRequest { key, ..request(1) };
+    let charged = store.charge(&budgets(8.0), training, delta(), NOW).await;
+    let first = charged.expect("within budget");
+    let sequence = first.grant.sequence();
+
+    let resumed = store.resume_charge(sequence, delta()).await;
+    let (resumed, again) = resumed.expect("the same charge");
+    assert_eq!(resumed.grant.sequence(), sequence);
     assert_eq!(resumed.grant.charge(), first.grant.charge());
     assert_eq!(resumed.study_epsilon, first.study_epsilon);
-    assert_eq!(
-        store.ledger_entries().await.expect("intact").len(),
-        2,
-        "nothing new is charged"
-    );
+    assert_eq!(again.commitment(), secret.commitment());
+    let entries = store.ledger_entries().await.expect("intact");
+    assert_eq!(entries.len(), 2, "the budget and one charge");
 
-    let mut more = request(1);
-    more.charge = more.charge.with_releases(11);
-    assert!(
-        store
-            .resume_charge(&budgets(8.0), more, 1, delta())
-            .await
-            .is_err()
-    );
-    assert!(
-        store
-            .resume_charge(&budgets(8.0), request(2), 1, delta())
-            .await
-            .is_err()
-    );
-    assert!(
-        store
-            .resume_charge(&budgets(8.0), request(9), 9, delta())
-            .await
-            .is_err()
-    );
+    // An entry that is no charge, one that is not there, one without its secret.
+    assert!(store.resume_charge(1, delta()).await.is_err());
+    assert!(store.resume_charge(9, delta()).await.is_err());
+    store
+        .forget_secret(&secret.commitment())
+        .expect("removable");
+    let error = store
+        .resume_charge(sequence, delta())
+        .await
+        .expect_err("gone");
+    assert!(error.to_string().contains("keys"), "{error}");
+}
+
+#[tokio::test]
+async fn an_update_is_recorded_once_and_ends_its_charge() {
+    let folder = folder();
+    let store = store(folder.path()).await;
+    let secret = store.new_secret().expect("randomness");
+    let key = Some(secret.commitment());
+    let training = ChargeRequest { key, ..request(1) };
+    let charged = store.charge(&budgets(8.0), training, delta(), NOW).await;
+    let sequence = charged.expect("within budget").grant.sequence();
+    let made = Made {
+        charge: sequence,
+        generator: Generator::Aes256Gcm,
+        taken: 1,
+        clipping_norm: 1.0.try_into().expect("sound"),
+        batch_size: 8,
+        start: [1; 32],
+        update: [2; 32],
+    };
+    store.record_update(made, NOW).await.expect("paid for");
+    store
+        .record_update(made, NOW)
+        .await
+        .expect("safe to repeat");
+    let other = Made {
+        update: [3; 32],
+        ..made
+    };
+    assert!(store.record_update(other, NOW).await.is_err());
+    assert!(store.resume_charge(sequence, delta()).await.is_err());
 }
 
 #[tokio::test]

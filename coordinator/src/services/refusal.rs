@@ -194,3 +194,26 @@ fn of_upload(error: &UploadError) -> Part<'_> {
         UploadError::Drive(error) => Part::Inner(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_such_and_says_whom_to_tell() {
+        let path = "coordinator.sqlite".into();
+        let refusals = [
+            status(SubmitError::Blob(BlobError::Full)),
+            status(UploadError::Blob(BlobError::Full)),
+            status(UploadError::Drive(DriveError::Store(StoreError::Full {
+                path,
+            }))),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+            assert_eq!(refused.message(), FULL);
+        }
+    }
+}

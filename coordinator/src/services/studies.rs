@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use consilium_proto::{
     ErrorCode, ModelDigest, StudyId,
+    chunk::MESSAGE_LIMIT,
     convert::{Decision, Transfer},
     wire::{self, download_message, studies_server::Studies, submit_message::Part},
 };
 use futures::{StreamExt as _, stream};
+use prost::Message as _;
 use serde_json::json;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,6 +26,10 @@ use crate::{
 
 /// Events read from the store at a time.
 const PAGE: u32 = 256;
+/// Bytes that the versions of a shown study may have: plan, layout and decisions come besides.
+const SHOWN_BYTES: usize = MESSAGE_LIMIT / 2;
+/// Most bytes that a message adds to one inside it: its tag and its length.
+const FRAME_BYTES: usize = 6;
 /// How long a finished study may take to write its card before a caller is sent away.
 const CARD_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -48,6 +54,22 @@ impl<S: Store> StudiesService<S> {
             })
             .collect()
     }
+}
+
+/// Version 0 and as many of the newest ones as fit a message, the newest in any case.
+fn first_and_newest(mut versions: Vec<wire::Version>) -> Vec<wire::Version> {
+    let mut left = SHOWN_BYTES;
+    let mut fits = |version: &&wire::Version| {
+        let after = left.checked_sub(version.encoded_len() + FRAME_BYTES);
+        left = after.unwrap_or(0);
+        after.is_some()
+    };
+    let newest = versions.iter().rev().take_while(&mut fits).count().max(1);
+    let left_out = versions.len().saturating_sub(newest);
+    if left_out > 1 {
+        versions.drain(1..left_out);
+    }
+    versions
 }
 
 fn study_of(wire: &wire::StudyRef) -> Result<StudyId, Status> {
@@ -120,10 +142,11 @@ impl<S: Store> Studies for StudiesService<S> {
     ) -> Result<Response<wire::StudyDetail>, Status> {
         let study = study_of(request.get_ref())?;
         let record = self.record(study).await?;
+        let versions = self.0.store.versions(study).await.map_err(status)?;
         Ok(Response::new(wire::StudyDetail {
             summary: Some(record.summary()),
             layout: Some((&record.layout).into()),
-            versions: self.0.store.versions(study).await.map_err(status)?,
+            versions: first_and_newest(versions),
             decisions: self.decisions(&record),
             plan: record.canonical_plan,
         }))
@@ -325,5 +348,63 @@ impl<S: Store> Watching<S> {
                 () = self.coordinator.stop.cancelled() => return Ok(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(count: u32, sites: u32) -> Vec<wire::Version> {
+        let charge = wire::Charge {
+            sequence: u64::from(u32::MAX),
+            sampling_rate: 0.01,
+            noise_multiplier: 1.1,
+            clipping_norm: 1.0,
+            steps: 10,
+            epsilon: 7.9,
+            delta: 1e-6,
+        };
+        let contribution = |site| wire::Contribution {
+            site,
+            name: format!("hospital number {site}"),
+            weight: 64,
+            charge: Some(charge),
+        };
+        let version = |number| wire::Version {
+            number,
+            model_digest: vec![7; 32],
+            published_at: 1_800_000_000_000,
+            contributions: (1..=sites).map(contribution).collect(),
+        };
+        (0..count).map(version).collect()
+    }
+
+    fn numbers(versions: &[wire::Version]) -> Vec<u32> {
+        versions.iter().map(|version| version.number).collect()
+    }
+
+    #[test]
+    fn ten_thousand_rounds_of_sixteen_sites_fit_a_message() {
+        let shown = first_and_newest(versions(10_001, 16));
+        let detail = wire::StudyDetail {
+            versions: shown.clone(),
+            ..wire::StudyDetail::default()
+        };
+        let bytes = detail.encoded_len();
+        assert!(bytes <= SHOWN_BYTES + 4096, "{bytes} bytes");
+        assert!(bytes > SHOWN_BYTES / 2, "only {bytes} bytes are used");
+        let numbers = numbers(&shown);
+        let newest = 10_001 - (numbers.len() as u32 - 1)..10_001;
+        assert_eq!(numbers[0], 0, "the start is always there");
+        assert_eq!(numbers[1..], newest.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn short_studies_are_shown_whole_and_one_giant_version_is_shown_too() {
+        assert!(first_and_newest(vec![]).is_empty());
+        assert_eq!(numbers(&first_and_newest(versions(1, 1))), [0]);
+        assert_eq!(numbers(&first_and_newest(versions(4, 3))), [0, 1, 2, 3]);
+        assert_eq!(numbers(&first_and_newest(versions(3, 20_000))), [0, 2]);
     }
 }

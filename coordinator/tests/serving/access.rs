@@ -251,6 +251,29 @@ async fn nobody_calls_anything_with_an_expired_certificate() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_off_by_a_day_is_named_before_anything_is_said() {
+    const DAY: i64 = 86_400;
+    let mut federation = Federation::start().await;
+    let node = federation.enrol("site", Role::Site).await;
+    for (ahead, expected) in [
+        (DAY, "the coordinator's certificate is not valid yet"),
+        // The coordinator's own certificate lives 90 days.
+        (-91 * DAY, "the coordinator's certificate has expired"),
+    ] {
+        federation.stop().await;
+        federation.ahead.set(ahead);
+        federation.serve().await;
+        let refused = federation.connect(&node).await.expect_err("another time");
+        let message = refused.to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(
+            message.contains("is this machine's clock right?"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_ends_open_connections_and_holds_at_the_next_attempt() {
     let (mut federation, _, sites) = Federation::with_members(2).await;
     let [revoked, stays] = &sites[..] else {

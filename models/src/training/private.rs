@@ -15,6 +15,9 @@ use consilium_privacy::{
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
 
+/// Takes the gradient of one record. Called from several threads.
+pub(super) type Add<'a> = dyn Fn(&[f32]) -> Result<(), TrainError> + Sync + 'a;
+
 /// The private steps of one round.
 pub(super) struct Private {
     sampler: PoissonSampler,
@@ -41,7 +44,7 @@ impl Private {
     }
 
     /// One random record of each drawn patient.
-    fn draw(&mut self, examples: &dyn Examples) -> Vec<Pick> {
+    pub(super) fn draw(&mut self, examples: &dyn Examples) -> Vec<Pick> {
         let drawn = self.sampler.draw(examples.patients());
         let pick = |patient| {
             let records = NonZeroUsize::new(examples.records_of(patient))?;
@@ -52,20 +55,31 @@ impl Private {
         };
         drawn.into_iter().filter_map(pick).collect()
     }
-}
 
-impl Gradients for Private {
-    fn next(&mut self, context: &Context, weights: &[f32]) -> Result<Vec<f32>, TrainError> {
-        let picks = self.draw(context.examples);
-        let sum = self.noisy.empty_sum(weights.len(), self.clipping_norm);
+    /// Clips and sums the gradients that `give` adds, adds noise and divides by the batch size.
+    pub(super) fn release(
+        &mut self,
+        length: usize,
+        give: impl FnOnce(&Add) -> Result<(), TrainError>,
+    ) -> Result<Vec<f32>, TrainError> {
+        let sum = self.noisy.empty_sum(length, self.clipping_norm);
         let sum = Mutex::new(sum.map_err(TrainError::Plan)?);
-        each_gradient(context, weights, &picks, |gradient| {
+        give(&|gradient| {
             let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(sum.add(gradient)?)
         })?;
         let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.not_finite += u64::from(sum.not_finite());
         Ok(self.noisy.step(sum)?)
+    }
+}
+
+impl Gradients for Private {
+    fn next(&mut self, context: &Context, weights: &[f32]) -> Result<Vec<f32>, TrainError> {
+        let picks = self.draw(context.examples);
+        self.release(weights.len(), |add| {
+            each_gradient(context, weights, &picks, add)
+        })
     }
 
     fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError> {

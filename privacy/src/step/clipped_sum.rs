@@ -163,6 +163,11 @@ impl ClippedSum {
         &self.values
     }
 
+    /// The sum in lattice units, for the noise.
+    pub(super) fn values_mut(&mut self) -> &mut [i64] {
+        &mut self.values
+    }
+
     /// What one lattice unit is worth.
     pub(super) fn lattice_step(&self) -> f64 {
         self.lattice_step

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
 };
@@ -15,7 +15,7 @@ use tonic::{
     Status,
     transport::{Channel, Endpoint, Uri},
 };
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
 use super::{TlsIdentity, key_digest};
 use crate::{Digest, ErrorCode, OutOfRange};
@@ -157,18 +157,24 @@ impl ServerCertVerifier for PinnedKey {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let found = key_digest(leaf).map_err(|_| rustls::CertificateError::BadEncoding)?;
+        let found = key_digest(leaf).map_err(|_| CertificateError::BadEncoding)?;
         if found != self.pinned {
-            return Err(rustls::CertificateError::ApplicationVerificationFailure.into());
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         let (_, leaf) =
-            X509Certificate::from_der(leaf).map_err(|_| rustls::CertificateError::BadEncoding)?;
-        let now = now.as_secs() as i64;
-        if now < leaf.validity().not_before.timestamp() {
-            return Err(rustls::CertificateError::NotValidYet.into());
+            X509Certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        let moment = |time: ASN1Time| {
+            UnixTime::since_unix_epoch(Duration::from_secs(time.timestamp().max(0) as u64))
+        };
+        let not_before = moment(leaf.validity().not_before);
+        let not_after = moment(leaf.validity().not_after);
+        if now < not_before {
+            let time = now;
+            return Err(CertificateError::NotValidYetContext { time, not_before }.into());
         }
-        if now > leaf.validity().not_after.timestamp() {
-            return Err(rustls::CertificateError::Expired.into());
+        if now > not_after {
+            let time = now;
+            return Err(CertificateError::ExpiredContext { time, not_after }.into());
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -227,7 +233,8 @@ fn advise(reason: &str) -> String {
         ),
         (
             "CertificateExpired",
-            "this node's certificate has expired: it renews at the next start",
+            "this node's certificate is out of date: it renews at the next start; if that does not \
+             help, compare this machine's clock with the coordinator's",
         ),
         (
             "CertificateRevoked",
@@ -243,11 +250,11 @@ fn advise(reason: &str) -> String {
         ),
         (
             "not valid yet",
-            "a certificate is not valid yet: is this machine's clock right?",
+            "the coordinator's certificate is not valid yet: is this machine's clock right?",
         ),
         (
-            "expired",
-            "a certificate has expired: is this machine's clock right?",
+            "certificate expired",
+            "the coordinator's certificate has expired: is this machine's clock right?",
         ),
         (
             "Connection refused",

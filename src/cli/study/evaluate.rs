@@ -74,8 +74,11 @@ pub(super) async fn run(
     version: Option<u32>,
     form: Form,
 ) -> Result<()> {
-    let study = researcher.show(id).await?;
+    let mut study = researcher.show(id).await?;
     let scorer = data.scorer(&study)?;
+    if version.is_some() {
+        researcher.complete(&mut study).await?;
+    }
     let (number, digest) = study.version(version)?;
     let weights = researcher.download(&study, digest).await?;
     let figures = scorer.score(&weights)?;

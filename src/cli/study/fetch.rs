@@ -1,6 +1,11 @@
 //! Brings a finished model home: file, card, metrics, learning curve.
 
-use std::path::Path;
+use std::{
+    fs::{self, Permissions},
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 use consilium_proto::{StudyId, signed::Purpose};
@@ -20,12 +25,13 @@ pub(super) async fn run(
     data: &OptionalData,
     form: Form,
 ) -> Result<()> {
-    let study = researcher.show(id).await?;
+    let mut study = researcher.show(id).await?;
     let scorer = data.scorer(&study)?;
     let release = researcher.release(&study).await?;
+    researcher.complete(&mut study).await?;
     let points = points(researcher, &study, scorer.as_ref()).await?;
 
-    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let card = release
         .signed
         .verify(Purpose::ModelCard, release.signed.signer())?;
@@ -37,13 +43,19 @@ pub(super) async fn run(
     ];
     match curve::to_svg(&study.plan.name, &points) {
         Some(picture) => files.push(("learning-curve.svg", picture.into_bytes())),
-        None => {
-            output::note("no learning curve: give --data with public data to score versions on")
+        None if scorer.is_some() => {
+            output::note("no learning curve: the task has no accuracy; metrics.csv has its loss");
         }
+        None => {
+            output::note("no learning curve: give --data with public data to score versions on");
+        }
+    }
+    if let Some(picture) = curve::to_png(&points)? {
+        files.push(("learning-curve.png", picture));
     }
     for (name, bytes) in &files {
         let path = out.join(name);
-        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
     }
     plan::warn(&study.plan);
     let written: Vec<_> = files.iter().map(|(name, _)| out.join(name)).collect();
@@ -60,4 +72,16 @@ pub(super) async fn run(
     written
         .iter()
         .try_for_each(|path| output::line(path.display()))
+}
+
+/// Writes a file whole or not at all, readable as other files of this person are.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -98,6 +98,14 @@ pub(super) fn show(study: &Study, form: Form) -> Result<()> {
     output::line(output::table(
         &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
     ))?;
+    let left_out = study.left_out();
+    if !left_out.is_empty() {
+        output::note(format_args!(
+            "versions {} to {} are not listed: `study fetch` writes all of them to metrics.csv",
+            left_out.start,
+            left_out.end - 1
+        ));
+    }
     plan::warn(&study.plan);
     Ok(())
 }
@@ -136,6 +144,7 @@ fn detail(study: &Study) -> Result<Value> {
         "parameters": study.layout.parameters(),
         "decisions": study.detail.decisions.iter().map(decision).collect::<Vec<_>>(),
         "versions": study.detail.versions.iter().map(version).collect::<Vec<_>>(),
+        "versions_left_out": study.left_out().len(),
     }))
 }
 

@@ -16,7 +16,7 @@ use crate::output;
 const LIMIT: u64 = 256 << 10;
 
 /// Reads and checks a plan file.
-pub(super) fn read(path: &Path) -> Result<Plan> {
+pub(in crate::cli) fn read(path: &Path) -> Result<Plan> {
     let context = || format!("reading the plan {}", path.display());
     let length = std::fs::metadata(path).with_context(context)?.len();
     anyhow::ensure!(

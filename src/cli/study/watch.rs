@@ -1,16 +1,19 @@
-//! Follows a study: live bars for a person, one JSON object an event for a script.
+//! Follows a study: live bars on a terminal, one line an event in a pipe, or one JSON object.
 
-use std::{collections::BTreeMap, time::Duration};
+mod bars;
+mod lines;
+
+use std::io::{IsTerminal as _, stderr, stdout};
 
 use anyhow::Result;
 use consilium_proto::{
     ErrorCode, StudyId,
     wire::{self, StudyState, study_event::Event},
 };
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
+use self::{bars::Bars, lines::Lines};
 use super::{listing, plan};
 use crate::{
     failure::{Interrupted, refuse, refused_call},
@@ -23,12 +26,16 @@ use crate::{
 pub(super) async fn run(researcher: &mut Researcher, id: StudyId, json: bool) -> Result<()> {
     let stop = stop_on_signals(&TaskTracker::new())?;
     let study = researcher.show(id).await?;
+    if !json {
+        plan::warn(&study.plan);
+    }
     let mut view = match json {
-        true => View::Lines,
-        false => {
-            plan::warn(&study.plan);
+        true => View::Json,
+        // The bars are drawn on standard error.
+        false if stdout().is_terminal() && stderr().is_terminal() => {
             View::Bars(Box::new(Bars::new(study.summary())))
         }
+        false => View::Lines(Lines::new(study.summary())),
     };
     let mut events = researcher.watch(id, 0).await?;
     let mut last = study.summary().clone();
@@ -59,14 +66,19 @@ pub(super) async fn run(researcher: &mut Researcher, id: StudyId, json: bool) ->
 }
 
 enum View {
-    Lines,
+    Json,
+    Lines(Lines),
     Bars(Box<Bars>),
 }
 
 impl View {
     fn show(&mut self, event: &wire::StudyEvent) -> Result<()> {
         match self {
-            Self::Lines => output::json(&to_json(event)),
+            Self::Json => output::json(&to_json(event)),
+            Self::Lines(lines) => match lines.line(event) {
+                Some(line) => output::line(line),
+                None => Ok(()),
+            },
             Self::Bars(bars) => {
                 if let Some(event) = &event.event {
                     bars.show(event);
@@ -78,118 +90,16 @@ impl View {
 
     fn finish(&self) {
         if let Self::Bars(bars) = self {
-            bars.rounds.abandon();
-            bars.sites.values().for_each(ProgressBar::abandon);
+            bars.finish();
         }
     }
 }
 
-/// One bar for the rounds, one line for each site.
-struct Bars {
-    all: MultiProgress,
-    rounds: ProgressBar,
-    sites: BTreeMap<u32, ProgressBar>,
-    names: BTreeMap<u32, String>,
-}
-
-impl Bars {
-    fn new(study: &wire::StudySummary) -> Self {
-        let all = MultiProgress::new();
-        let rounds = all.add(ProgressBar::new(u64::from(study.rounds)));
-        let template = "{prefix} [{bar:30}] {pos}/{len} rounds  {msg}";
-        // The templates are constants, which a test draws.
-        let style = ProgressStyle::with_template(template).expect("a sound template");
-        rounds.set_style(style.progress_chars("=> "));
-        rounds.set_prefix(study.name.clone());
-        rounds.set_message(listing::state(study).to_owned());
-        rounds.enable_steady_tick(Duration::from_millis(200));
-        Self {
-            all,
-            rounds,
-            sites: BTreeMap::new(),
-            names: BTreeMap::new(),
-        }
-    }
-
-    fn show(&mut self, event: &Event) {
-        match event {
-            Event::Changed(summary) => {
-                self.rounds.set_position(u64::from(summary.rounds_done));
-                let reason = match summary.reason.as_str() {
-                    "" => String::new(),
-                    reason => format!(": {reason}"),
-                };
-                self.rounds
-                    .set_message(format!("{}{reason}", listing::state(summary)));
-            }
-            Event::Decided(decision) => {
-                self.names.insert(decision.site, decision.name.clone());
-                let word = if decision.approved {
-                    "approved"
-                } else {
-                    "refused"
-                };
-                self.site(decision.site)
-                    .set_message(format!("{word} {}", decision.reason));
-            }
-            Event::RoundOpened(opened) => {
-                for site in &opened.cohort {
-                    self.site(*site).set_message("trains");
-                }
-                let round = opened.round.as_ref();
-                let attempt = round.map_or(1, |round| round.attempt);
-                if attempt > 1 {
-                    self.rounds.set_message(format!("attempt {attempt}"));
-                }
-            }
-            Event::UpdateReceived(received) => {
-                if let Some(contribution) = &received.contribution {
-                    self.names
-                        .insert(contribution.site, contribution.name.clone());
-                    self.site(contribution.site)
-                        .set_message(spent(contribution));
-                }
-            }
-            Event::Published(version) => {
-                self.rounds.set_position(u64::from(version.number));
-                for contribution in &version.contributions {
-                    self.names
-                        .insert(contribution.site, contribution.name.clone());
-                    self.site(contribution.site)
-                        .set_message(spent(contribution));
-                }
-            }
-            Event::RoundFailed(failed) => {
-                self.rounds
-                    .set_message(format!("round failed: {}", failed.reason));
-            }
-        }
-    }
-
-    fn site(&mut self, id: u32) -> &ProgressBar {
-        let name = self
-            .names
-            .get(&id)
-            .cloned()
-            .unwrap_or_else(|| format!("site {id}"));
-        let bar = self.sites.entry(id).or_insert_with(|| {
-            let bar = self.all.add(ProgressBar::new_spinner());
-            let style = ProgressStyle::with_template("  {prefix:20} {msg}");
-            bar.set_style(style.expect("a sound template"));
-            bar
-        });
-        bar.set_prefix(name);
-        bar
-    }
-}
-
+/// What a site's update has cost its patients so far.
 fn spent(contribution: &wire::Contribution) -> String {
     match &contribution.charge {
-        Some(charge) => format!(
-            "update in; ε {:.3} at δ {:e} so far",
-            charge.epsilon, charge.delta
-        ),
-        None => "update in; no privacy".to_owned(),
+        Some(charge) => format!("ε {:.3} at δ {:e} so far", charge.epsilon, charge.delta),
+        None => "no privacy".to_owned(),
     }
 }
 
@@ -234,7 +144,7 @@ fn to_json(event: &wire::StudyEvent) -> Value {
 mod tests {
     use super::*;
 
-    fn published() -> Event {
+    pub(super) fn published() -> Event {
         let charge = wire::Charge {
             epsilon: 1.25,
             delta: 1e-5,
@@ -251,23 +161,6 @@ mod tests {
             contributions: vec![contribution],
             ..Default::default()
         })
-    }
-
-    #[test]
-    fn bars_follow_the_rounds_and_name_the_sites() {
-        let summary = wire::StudySummary {
-            rounds: 10,
-            ..Default::default()
-        };
-        let mut bars = Bars::new(&summary);
-        bars.show(&published());
-        assert_eq!(bars.rounds.position(), 4);
-        assert_eq!(bars.sites[&2].prefix(), "north");
-        assert!(
-            bars.sites[&2].message().contains("1.250"),
-            "{}",
-            bars.sites[&2].message()
-        );
     }
 
     #[test]

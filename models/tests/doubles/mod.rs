@@ -1,0 +1,153 @@
+//! A mechanism of its own, sound but for the flaw it is given.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+};
+
+use consilium_models::{
+    random::Random,
+    training::{
+        Examples, TrainError,
+        audit::{Add, Claim, Mechanism},
+    },
+};
+use consilium_privacy::accountant::Charge;
+
+/// Records of a microbatch.
+const MICROBATCH: usize = 50;
+
+/// What is wrong with a double.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Flaw {
+    /// Nothing.
+    None,
+    /// Sums are released as they are.
+    NoNoise,
+    /// The noise has half the deviation.
+    HalfNoise,
+    /// Each of k microbatches gets 1/k of the noise's deviation, which adds up to 1/√k.
+    NoisePerMicrobatch,
+    /// Batches are shuffled, and all of one size.
+    FixedBatches,
+    /// One batch is drawn, and serves in all steps.
+    SameBatch,
+    /// Gradients are summed as they are.
+    NoClipping,
+    /// Every third step has the noise of the first.
+    NoiseReused,
+    /// The last step of a round is left out of the charge.
+    StepNotCharged,
+}
+
+pub(crate) struct Double {
+    flaw: Flaw,
+    q: f64,
+    sigma: f64,
+    norm: f64,
+    batch_size: f64,
+    charge: Charge,
+    coins: Random,
+    round: u64,
+    step: u64,
+}
+
+impl Double {
+    pub(crate) fn new(
+        flaw: Flaw,
+        round: u32,
+        claim: &Claim,
+        batch_size: NonZeroU32,
+        steps: u32,
+    ) -> Self {
+        let charge = Charge::SampledGaussian {
+            q: claim.sampling_rate(),
+            sigma: claim.noise_multiplier(),
+            steps: steps - u32::from(flaw == Flaw::StepNotCharged),
+        };
+        Self {
+            flaw,
+            q: claim.sampling_rate().value(),
+            sigma: claim.noise_multiplier().value(),
+            norm: claim.clipping_norm().value(),
+            batch_size: f64::from(batch_size.get()),
+            charge,
+            coins: Random::new(&[31, u64::from(round)]),
+            round: u64::from(round),
+            step: 0,
+        }
+    }
+
+    fn batch(&mut self, units: usize) -> Vec<usize> {
+        let coins = match self.flaw {
+            Flaw::SameBatch => &mut Random::new(&[32]),
+            _ => &mut self.coins,
+        };
+        if self.flaw == Flaw::FixedBatches {
+            let mut order: Vec<(u64, usize)> = (0..units).map(|at| (coins.bits(), at)).collect();
+            order.sort_unstable();
+            let size = (self.q * units as f64).round() as usize;
+            return order[..size].iter().map(|&(_, at)| at).collect();
+        }
+        let q = self.q as f32;
+        (0..units).filter(|_| coins.unit() < q).collect()
+    }
+
+    /// Deviation of the noise over σC.
+    fn share(&self, records: usize) -> f64 {
+        match self.flaw {
+            Flaw::NoNoise => 0.0,
+            Flaw::HalfNoise => 0.5,
+            Flaw::NoisePerMicrobatch => 1.0 / (records.div_ceil(MICROBATCH) as f64).sqrt(),
+            _ => 1.0,
+        }
+    }
+
+    fn noise(&self) -> Random {
+        match self.flaw {
+            Flaw::NoiseReused if self.step.is_multiple_of(3) => Random::new(&[33]),
+            _ => Random::new(&[34, self.round, self.step]),
+        }
+    }
+}
+
+impl Mechanism for Double {
+    fn charge(&self) -> Charge {
+        self.charge
+    }
+
+    fn draw(&mut self, examples: &dyn Examples) -> Vec<(usize, usize)> {
+        let batch = self.batch(examples.patients());
+        batch.into_iter().map(|patient| (patient, 0)).collect()
+    }
+
+    fn release(
+        &mut self,
+        length: usize,
+        give: &mut dyn FnMut(&Add) -> Result<(), TrainError>,
+    ) -> Result<Vec<f32>, TrainError> {
+        self.step += 1;
+        let sum = Mutex::new((vec![0.0; length], 0));
+        // A little below the norm, as the product has it.
+        let clip_to = self.norm * (1.0 - 1.0 / 1024.0);
+        let is_clipped = self.flaw != Flaw::NoClipping;
+        give(&|gradient| {
+            let squares = gradient.iter().map(|&x| f64::from(x).powi(2));
+            let factor = (clip_to / squares.sum::<f64>().sqrt()).min(1.0);
+            let factor = if is_clipped { factor } else { 1.0 };
+            let (sum, records) = &mut *sum.lock().unwrap_or_else(PoisonError::into_inner);
+            *records += 1;
+            for (sum, &value) in sum.iter_mut().zip(gradient) {
+                *sum += factor * f64::from(value);
+            }
+            Ok(())
+        })?;
+        let (sum, records) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let deviation = self.share(records) * self.sigma * self.norm;
+        let mut noise = self.noise();
+        let released = sum
+            .into_iter()
+            .map(|sum| ((sum + deviation * f64::from(noise.normal())) / self.batch_size) as f32);
+        Ok(released.collect())
+    }
+}

@@ -1,0 +1,169 @@
+//! A data steward's commands in a folder that no federation knows yet.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::program::{fail, succeed, text};
+
+/// An agent's folder with its key file, and whatever lies beside it.
+struct Hospital {
+    folder: tempfile::TempDir,
+}
+
+impl Hospital {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("site")).expect("a folder");
+        let mut key = fs::File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(folder.path().join("key"))
+            .expect("a file");
+        key.write_all(&[3; 32]).expect("a key");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// Arguments of an `agent data` command.
+    fn data(&self, command: &[&str]) -> Vec<String> {
+        let (site, key) = (self.path("site"), self.path("key"));
+        let folder = ["--dir", text(&site), "--key-file", text(&key), "--json"];
+        let all = ["agent", "data"].iter().chain(command).chain(&folder);
+        all.map(|word| (*word).to_owned()).collect()
+    }
+
+    fn does(&self, command: &[&str]) -> Value {
+        let arguments = self.data(command);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        serde_json::from_str(&succeed(&arguments)).expect("one object")
+    }
+
+    fn refuses(&self, command: &[&str], code: i32) -> String {
+        let arguments = self.data(command);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        fail(&arguments, code)
+    }
+
+    /// A table as a spreadsheet program saves it: 40 rows of 20 patients.
+    fn table(&self) -> PathBuf {
+        let row = |at: u32| format!("{at},\"p{}\",{},{}\r\n", at / 2, 40 + at, at % 3);
+        let rows: String = (0..40).map(row).collect();
+        self.write("heart.csv", &format!("\u{FEFF}row,who,age,num\r\n{rows}"))
+    }
+}
+
+fn add_table<'a>(table: &'a Path, map: &'a Path, target: &'a str) -> Vec<&'a str> {
+    let mut add = vec!["add", "heart", "--table", text(table), "--target", target];
+    add.extend(["--patient-column", "who", "--label-map", text(map)]);
+    add.extend(["--public-size", "20"]);
+    add
+}
+
+#[test]
+fn a_table_is_registered_and_patients_are_taken_out_of_it() {
+    let hospital = Hospital::new();
+    let table = hospital.table();
+    let map = hospital.write("map.csv", "local,class\n0,healthy\n1,ill\n2,ill\n");
+    let report = hospital.does(&add_table(&table, &map, "num"));
+    assert_eq!(report["records"], 40, "{report}");
+    assert_eq!(report["patients"], 20);
+    assert_eq!(report["classes"], json!({ "healthy": 14, "ill": 26 }));
+    let columns: Vec<_> = report["columns"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .collect();
+    assert_eq!(
+        columns.len(),
+        2,
+        "neither label nor patient is an input: {report}"
+    );
+
+    let list = hospital.write("opted-out.txt", "p3\n\np7\nP7\n");
+    let exclude = ["exclude", "heart", "--patients", text(&list)];
+    let first = hospital.does(&exclude);
+    assert_eq!(
+        first,
+        json!({ "excluded": 2, "unknown_lines": [4], "used_by": [] })
+    );
+    assert_eq!(hospital.does(&exclude)["excluded"], 0, "safe to repeat");
+    let named = hospital.does(&["list"]);
+    assert_eq!(named[0]["name"], "heart", "{named}");
+
+    let message = hospital.refuses(&["exclude", "lungs", "--patients", text(&list)], 5);
+    assert!(message.contains("lungs"), "{message}");
+    let empty = hospital.write("empty.txt", "\n\n");
+    let message = hospital.refuses(&["exclude", "heart", "--patients", text(&empty)], 3);
+    assert!(message.contains("empty.txt"), "{message}");
+    let none = hospital.path("none.txt");
+    hospital.refuses(&["exclude", "heart", "--patients", text(&none)], 5);
+}
+
+#[test]
+fn tables_that_cannot_be_read_are_refused_by_class_and_leave_nothing() {
+    let hospital = Hospital::new();
+    let table = hospital.table();
+    let map = hospital.write("map.csv", "local,class\n0,healthy\n1,ill\n");
+    let message = hospital.refuses(&add_table(&table, &map, "diagnosis"), 3);
+    for part in ["heart.csv", "\"diagnosis\"", "row, who, age, num"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let message = hospital.refuses(&add_table(&table, &map, "num"), 3);
+    for part in ["heart.csv, line 4", "\"2\"", "map.csv"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let none = hospital.path("none.csv");
+    let message = hospital.refuses(&add_table(&none, &map, "num"), 5);
+    assert!(message.contains("none.csv"), "{message}");
+    let without_target = [
+        "add",
+        "heart",
+        "--table",
+        text(&table),
+        "--public-size",
+        "20",
+    ];
+    hospital.refuses(&without_target, 2);
+    assert_eq!(hospital.does(&["list"]), json!([]));
+}
+
+#[test]
+fn images_with_a_number_each_are_registered_for_regression() {
+    let hospital = Hospital::new();
+    let images = hospital.path("hands");
+    fs::create_dir(&images).expect("a folder");
+    let mut labels = "image,age,child\n".to_owned();
+    for number in 0..6_u8 {
+        let name = format!("{number}.png");
+        let picture = image::GrayImage::from_pixel(16, 16, image::Luma([number * 40]));
+        picture.save(images.join(&name)).expect("a file");
+        labels += &format!("{name},{number}.5,c{}\n", number / 2);
+    }
+    let labels = hospital.write("ages.csv", &labels);
+    let mut add = vec!["add", "hands", "--images", text(&images)];
+    add.extend(["--labels", text(&labels), "--path-column", "image"]);
+    add.extend(["--label-column", "age", "--patient-column", "child"]);
+    add.extend(["--public-size", "3"]);
+    let report = hospital.does(&add);
+    assert_eq!(
+        (&report["records"], &report["patients"]),
+        (&json!(6), &json!(3))
+    );
+    assert_eq!(report["sizes"], json!({ "16 x 16": 6 }));
+}
