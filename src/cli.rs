@@ -6,7 +6,7 @@ mod coordinator;
 mod enrol;
 mod governance;
 mod node;
-mod privacy;
+pub(crate) mod privacy;
 mod study;
 
 use anyhow::Result;
@@ -85,7 +85,7 @@ impl Cli {
             Command::Governance(command) => command.run(),
             Command::Operator(command) => command.run(Role::Operator).await,
             Command::Researcher(command) => command.run(Role::Researcher).await,
-            Command::Audit(command) => command.run(),
+            Command::Audit(command) => command.run().await,
             Command::Auditor(command) => command.run(Role::Auditor).await,
         }
     }

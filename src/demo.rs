@@ -126,6 +126,11 @@ pub async fn run(options: Options) -> Result<()> {
             return Err(error);
         }
     };
+    let audit_export = dir.join("audit.jsonl");
+    if let Err(error) = federation.export(&audit_export).await {
+        federation.stop().await;
+        return Err(error.context("exporting the ledgers"));
+    }
     let report = Report {
         seconds: started.elapsed().as_secs_f64(),
         secure_aggregation: false,
@@ -137,7 +142,7 @@ pub async fn run(options: Options) -> Result<()> {
             epsilon,
             settings.delta,
         ),
-        audit_export: None,
+        audit_export,
         trust_root: federation.trust_root(),
     };
     report.print(&material, &federation, options.json)?;

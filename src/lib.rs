@@ -2,6 +2,8 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`audit`] | exports of ledgers, and what an auditor makes of them |
+//! | [`audit_report`] | the same for people to read, as HTML and JSON |
 //! | [`cli`] | commands, one file a group |
 //! | [`demo`] | a whole federation on one machine, on generated or real pictures |
 //! | [`governance`] | the folder with the key that admits and revokes |
@@ -13,6 +15,8 @@
 //! | [`unlock`] | keys of folders: key files, credentials, passphrases |
 //! | [`output`], [`telemetry`], [`signals`] | what is printed, what is logged, how it ends |
 
+pub mod audit;
+pub mod audit_report;
 pub mod cli;
 pub mod curve;
 pub mod demo;

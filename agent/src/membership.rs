@@ -191,6 +191,14 @@ impl Membership {
             .map(history::digest))
     }
 
+    /// The epochs that were believed, from 0, as governance signed them.
+    ///
+    /// # Errors
+    /// The stored history cannot be read.
+    pub fn roster_history(&self) -> Result<Vec<Signed>, MembershipError> {
+        self.folder.roster()
+    }
+
     /// Hands in the application and returns its fingerprint. Safe to repeat.
     ///
     /// # Errors

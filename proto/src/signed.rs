@@ -68,6 +68,8 @@ pub enum Purpose {
     Statement,
     /// The card of a released model, by the coordinator.
     ModelCard,
+    /// Which key signs a site's ledger and where it ends, by the site.
+    LedgerKey,
 }
 
 impl Purpose {
@@ -78,6 +80,7 @@ impl Purpose {
             Self::RoundSpec => b"consilium/1/round-spec\0",
             Self::Statement => b"consilium/1/statement\0",
             Self::ModelCard => b"consilium/1/model-card\0",
+            Self::LedgerKey => b"consilium/1/ledger-key\0",
         }
     }
 

@@ -1,5 +1,6 @@
 //! `consilium agent …`: what a data steward does at a hospital.
 
+mod budget;
 mod data;
 mod study;
 
@@ -28,6 +29,14 @@ pub(super) enum Command {
     /// Data sets: register, list, take patients out
     #[command(subcommand)]
     Data(data::Command),
+    /// What each data set and study may spend, has spent and has left
+    Budget {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Studies: list, approve, refuse
     #[command(subcommand)]
     Study(study::Command),
@@ -104,6 +113,7 @@ impl Command {
                 Ok(Box::pin(agent.run(stop)).await?)
             }
             Self::Data(command) => command.run().await,
+            Self::Budget { folder, json } => budget::run(&folder, json).await,
             Self::Study(command) => command.run().await,
             Self::Policy(PolicyCommand::Show { dir }) => {
                 let path = dir.join(POLICY_FILE);

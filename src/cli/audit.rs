@@ -1,6 +1,9 @@
 //! `consilium audit …`: what an auditor checks, offline.
 
 mod canaries;
+mod export;
+mod report;
+mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -10,12 +13,21 @@ use clap::Subcommand;
 pub(super) enum Command {
     /// Train a plan on data with canaries, and compare what they prove with what is claimed
     Canaries(Box<canaries::Options>),
+    /// Put the ledgers of agents into one file for an auditor, signed by their sites
+    Export(export::Options),
+    /// Check such a file, offline: roster, keys, chains, signatures, budgets, plans, every ε
+    Verify(verify::Options),
+    /// Say what was planned, spent and left: as text, HTML or JSON
+    Report(report::Options),
 }
 
 impl Command {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Canaries(options) => canaries::run(&options),
+            Self::Export(options) => options.run().await,
+            Self::Verify(options) => options.run(),
+            Self::Report(options) => options.run(),
         }
     }
 }

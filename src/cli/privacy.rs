@@ -1,7 +1,7 @@
 //! `consilium privacy …`: what releases cost, and what noise a target asks for. No network, no
 //! folder, no data.
 
-mod chart;
+pub(crate) mod chart;
 mod history;
 mod plan;
 

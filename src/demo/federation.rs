@@ -26,7 +26,9 @@ use super::{
     process::Node,
     source,
 };
-use crate::{failure::Interrupted, governance::Governance, output, researcher::Researcher};
+use crate::{
+    audit::export, failure::Interrupted, governance::Governance, output, researcher::Researcher,
+};
 
 /// Length of the demo's memberships, in days.
 const DAYS: u32 = 30;
@@ -43,6 +45,7 @@ pub(super) struct Federation {
     trust_root: Digest,
     researcher: Researcher,
     researcher_folder: PathBuf,
+    hospitals: Vec<Place>,
     nodes: Vec<Node>,
 }
 
@@ -148,6 +151,7 @@ impl Federation {
             trust_root: governance.trust_root(),
             researcher,
             researcher_folder: researcher_place.folder,
+            hospitals: hospital_places,
             nodes,
         })
     }
@@ -155,6 +159,17 @@ impl Federation {
     /// Fingerprint of the demo's governance key.
     pub(super) fn trust_root(&self) -> Digest {
         self.trust_root
+    }
+
+    /// Plays the stewards: puts every hospital's ledger into one file for an auditor.
+    pub(super) async fn export(&self, path: &Path) -> Result<()> {
+        let mut parts = Vec::new();
+        for place in &self.hospitals {
+            let key = Arc::new(place.key()?);
+            parts.push(export::read(&place.folder, key, crate::cli::now()).await?);
+        }
+        let bytes = export::join(parts)?.to_bytes();
+        std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
     }
 
     /// The demo as the researcher.

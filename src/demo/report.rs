@@ -18,7 +18,7 @@ pub(super) struct Report {
     pub(super) alone: Vec<Alone>,
     pub(super) together: Together,
     pub(super) together_private: TogetherPrivate,
-    pub(super) audit_export: Option<PathBuf>,
+    pub(super) audit_export: PathBuf,
     pub(super) trust_root: Digest,
 }
 
@@ -172,8 +172,12 @@ impl Report {
     fn next(&self, federation: &Federation) -> String {
         let (dir, researcher) = (self.dir.display(), federation.researcher_folder());
         let researcher = researcher.display();
+        let (export, root) = (self.audit_export.display(), self.trust_root);
         format!(
-            "\nwhere to look next\n\
+            "\nan auditor checks what the hospitals spent, from one file and the trust root alone\n\
+             \x20 consilium audit verify {export} --trust {root}\n\
+             \x20 consilium audit report {export} --trust {root} --html report.html\n\
+             \nwhere to look next\n\
              \x20 plans        {dir}/plans\n\
              \x20 logs         {dir}/logs\n\
              \x20 policies     {dir}/hospital-1/node/policy.toml\n\
@@ -214,7 +218,7 @@ mod tests {
                 epsilon: 8.0,
                 delta: 1e-5,
             },
-            audit_export: None,
+            audit_export: "demo/audit.jsonl".into(),
             trust_root: Digest::plain(b"root"),
         };
         let text = serde_json::to_string(&report).expect("an object");
@@ -226,7 +230,7 @@ mod tests {
                  \"alone\":[{{\"site\":\"hospital-1\",\"accuracy\":0.5,\"auc\":0.5}}],\
                  \"together\":{{\"accuracy\":0.6,\"auc\":0.7}},\
                  \"together_private\":{{\"accuracy\":0.6,\"auc\":0.7,\"epsilon\":8.0,\"delta\":0.00001}},\
-                 \"audit_export\":null,\"trust_root\":\"{root}\"}}"
+                 \"audit_export\":\"demo/audit.jsonl\",\"trust_root\":\"{root}\"}}"
             )
         );
     }

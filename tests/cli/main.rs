@@ -1,5 +1,6 @@
 //! The binary as people and scripts use it: arguments, messages, exit codes, real processes.
 
+mod audit;
 mod canaries;
 mod federation;
 mod plans;

@@ -52,11 +52,15 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 10] = [
+    let groups: [(&str, &[&str]); 11] = [
+        ("audit", &["canaries", "export", "verify", "report"]),
         ("demo", &[]),
         ("governance", &["init", "admit", "revoke", "show"]),
         ("coordinator", &["init", "serve", "roster"]),
-        ("agent", &["enrol", "run", "data", "study", "policy"]),
+        (
+            "agent",
+            &["enrol", "run", "data", "budget", "study", "policy"],
+        ),
         ("agent data", &["add", "list", "exclude"]),
         ("agent study", &["list", "approve", "refuse"]),
         ("operator", &["enrol"]),

@@ -1,9 +1,9 @@
 //! The demo as a newcomer starts it: one round, everything real.
 
+use std::path::Path;
 #[cfg(unix)]
 use std::{
     io::{BufRead as _, BufReader, Lines},
-    path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
 };
@@ -49,8 +49,14 @@ fn a_demo_of_one_round_ends_with_its_object_and_leaves_no_process() {
         .expect("an epsilon");
     assert!(epsilon > 0.0 && epsilon <= 8.0, "{epsilon}");
     assert_eq!(value["together_private"]["delta"], 1e-5);
-    assert_eq!(value["audit_export"], serde_json::Value::Null);
-    assert_eq!(value["trust_root"].as_str().map(str::len), Some(64));
+    let export = value["audit_export"].as_str().expect("a file");
+    let root = value["trust_root"].as_str().expect("a fingerprint");
+    assert!(
+        said.contains(&format!("audit verify {export} --trust {root}")),
+        "{said}"
+    );
+    crate::audit::check_export(Path::new(export), root);
+    crate::audit::check_budgets(&dir.join("hospital-1/node"));
     assert!(value["seconds"].as_f64() > Some(0.0));
 
     // Each node logged its orderly end.

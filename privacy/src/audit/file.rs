@@ -118,14 +118,15 @@ impl Export {
         file.bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, and nothing else. What the parts say is
-    /// believed by nobody yet.
+    /// Reads lines as [`to_bytes`](Self::to_bytes) writes them, and no others. What they say is
+    /// believed by nobody yet, also not the digest in the last one: see [`check_end`].
+    ///
+    /// [`check_end`]: Self::check_end
     ///
     /// # Errors
     /// The first line in another form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::default();
-        let mut offset = 0;
         for (index, raw) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
             let refused = |reader: &Reader, reason: &str| FormatError {
                 line: index + 1,
@@ -141,21 +142,9 @@ impl Export {
             if serde_json::to_vec(&line).is_ok_and(|again| again != text) {
                 return Err(refused(&reader, "is written in another form"));
             }
-            if let Line::End {
-                lines,
-                sha256: whole,
-            } = &line
-                && (*lines, *whole) != (index, sha256(&bytes[..offset]))
-            {
-                return Err(refused(
-                    &reader,
-                    "the lines before it are not those that were written",
-                ));
-            }
             if reader.take(line).is_none() {
                 return Err(refused(&reader, "does not belong here"));
             }
-            offset += raw.len();
         }
         match reader.stage {
             Stage::Ended => Ok(reader.export),
@@ -163,6 +152,35 @@ impl Export {
                 line: bytes.iter().filter(|&&byte| byte == b'\n').count() + 1,
                 what: "the end".to_owned(),
                 reason: "is missing: the file was cut off".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Export {
+    /// Compares the last line of a file that could be read with the lines before it. Apart from the
+    /// reading, so that a change is also looked for in the parts themselves.
+    ///
+    /// # Errors
+    /// The lines are not those that were written.
+    pub fn check_end(bytes: &[u8]) -> Result<(), FormatError> {
+        let lines: Vec<_> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+        let last = lines.last().copied().unwrap_or_default();
+        let mut file = Writer {
+            bytes: Vec::new(),
+            lines: lines.len().saturating_sub(1),
+        };
+        let sha256 = sha256(&bytes[..bytes.len() - last.len()]);
+        file.put(&Line::End {
+            lines: file.lines,
+            sha256,
+        });
+        match file.bytes == last {
+            true => Ok(()),
+            false => Err(FormatError {
+                line: lines.len(),
+                what: "the end".to_owned(),
+                reason: "the lines before it are not those that were written".to_owned(),
             }),
         }
     }

@@ -462,6 +462,8 @@ fn every_byte_of_a_file_counts_and_its_line_is_named() {
     };
     let sound = export.to_bytes();
     assert_eq!(Export::from_bytes(&sound), Ok(export));
+    assert_eq!(Export::check_end(&sound), Ok(()));
+    assert!(Export::check_end(b"").is_err());
     let text = String::from_utf8(sound.clone()).expect("text");
     assert!(
         text.starts_with("{\"audit_export\":1}\n{\"roster\":\"0102\"}\n"),
@@ -473,8 +475,9 @@ fn every_byte_of_a_file_counts_and_its_line_is_named() {
         for bit in 0..8 {
             bytes[at] ^= 1 << bit;
             let line = sound[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
-            let error = Export::from_bytes(&bytes).expect_err("a changed byte");
             // A change that leaves the line readable is the affair of signatures, and of the end.
+            let read = Export::from_bytes(&bytes).and_then(|_| Export::check_end(&bytes));
+            let error = read.expect_err("a changed byte");
             let last = text.lines().count();
             assert!(
                 error.line == line || error.line == last,

@@ -18,22 +18,22 @@ const BLACK: Colour = [0; 3];
 const GREY: Colour = [0xdd; 3];
 
 /// Red, green, blue.
-type Colour = [u8; 3];
+pub(crate) type Colour = [u8; 3];
 
 /// Curves over a common axis; both axes begin at 0. All numbers are finite and not below 0.
-pub(super) struct Chart {
-    pub(super) title: String,
+pub(crate) struct Chart {
+    pub(crate) title: String,
     /// What the horizontal axis counts.
-    pub(super) below: &'static str,
-    pub(super) series: Vec<Series>,
+    pub(crate) below: &'static str,
+    pub(crate) series: Vec<Series>,
 }
 
 /// One curve.
-pub(super) struct Series {
-    pub(super) name: &'static str,
-    pub(super) colour: Colour,
+pub(crate) struct Series {
+    pub(crate) name: &'static str,
+    pub(crate) colour: Colour,
     /// From left to right.
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// What is drawn.
@@ -60,7 +60,7 @@ enum Anchor {
 }
 
 impl Chart {
-    pub(super) fn to_svg(&self) -> String {
+    pub(crate) fn to_svg(&self) -> String {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
