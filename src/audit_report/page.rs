@@ -113,7 +113,7 @@ impl Page {
         } in data_sets
         {
             let left = account.left.map_or("-".to_owned(), |left| {
-                format!("{} more of {}", left.releases, mechanism(&left.like))
+                mechanism(&left.like.with_releases(left.releases))
             });
             self.row(&[
                 Cell::Text(account.name.clone()),

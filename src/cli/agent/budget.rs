@@ -95,7 +95,7 @@ impl Budgets {
             let planned = account.budget.map(|budget| budget.epsilon.value());
             let delta = account.budget.map(|budget| budget.delta.value());
             let left = match (account.left, planned) {
-                (Some(left), _) => format!("{} more of {}", left.releases, mechanism(&left.like)),
+                (Some(left), _) => mechanism(&left.like.with_releases(left.releases)),
                 (None, Some(_)) => "all of it".to_owned(),
                 (None, None) => "nothing: the policy has no budget".to_owned(),
             };
