@@ -305,7 +305,8 @@ pub fn limits(verdict: &Verdict, receipts_are_checked: bool) -> Vec<String> {
         "a site that trains outside its ledger: what was never charged leaves no entry",
         "a site that charges, and then adds no noise, or less, or clips nothing: an auditor inside \
          the hospital can repeat a round from its secret, and canaries can find it out",
-        "a site whose batches are not drawn by independent coins, or that counts one patient as many",
+        "a site whose batches are not drawn by independent coins, or that counts one patient as many: \
+         a data set without patient column takes each record for a patient",
         "studies without privacy: they are not charged, and protect nobody",
         "whether a public size is public knowledge, and whether the patients behind a data set are \
          those who were meant",

@@ -44,6 +44,10 @@ use crate::{
 /// Largest δ that the demo asks for; a site wants 1 / (10 · public size) or less besides.
 const DELTA: f64 = 1e-5;
 
+/// Rounds of a study unless told otherwise.
+const ROUNDS_GENERATED: u32 = 30;
+const ROUNDS_REAL: u32 = 60;
+
 /// What to run, and on which data.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -59,16 +63,17 @@ pub struct Options {
     /// Number of hospitals
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     sites: u16,
-    /// Rounds of each study
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rounds: u32,
+    /// Rounds of each study [default: 30, with --data 60]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: Option<u32>,
     /// How training images go to the hospitals, with --data
     #[arg(long, value_enum, default_value_t = Split::Iid, requires = "data")]
     split: Split,
     /// Table of shares for --split dirichlet, instead of drawing them from the seed
     #[arg(long, value_name = "FILE.csv", requires = "data")]
     shares: Option<PathBuf>,
-    /// Network to train [default: cnn-small for 28 x 28 grey images, else cnn]
+    /// Network of both studies [default: cnn-small for 28 x 28 grey images, else cnn; with --data,
+    /// resnet-gn for the study without privacy]
     #[arg(long, value_enum)]
     network: Option<NetworkName>,
     /// Privacy of each patient: largest ε of a hospital
@@ -114,11 +119,15 @@ pub async fn run(options: Options) -> Result<()> {
     )?;
     report::announce(&material, &settings);
 
-    let scoring = Scoring::new(&plain, &material)?;
+    let [scoring, private_scoring] = [
+        Scoring::new(&plain, &material)?,
+        Scoring::new(&private, &material)?,
+    ];
     let alone = train_alone(&plain, &material, &scoring, &stop).await?;
 
     let mut federation = Federation::start(&dir, &material, &settings, &stop).await?;
-    let outcome = train_together(&mut federation, [&plain, &private], &scoring, &stop).await;
+    let studies = [(&plain, &scoring), (&private, &private_scoring)];
+    let outcome = train_together(&mut federation, studies, &stop).await;
     let ([together, together_private], epsilon) = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -138,7 +147,7 @@ pub async fn run(options: Options) -> Result<()> {
         alone,
         together: Together::new(&scoring.test.score(&together)?),
         together_private: TogetherPrivate::new(
-            &scoring.test.score(&together_private)?,
+            &private_scoring.test.score(&together_private)?,
             epsilon,
             settings.delta,
         ),
@@ -178,10 +187,11 @@ impl Options {
             .max();
         let allowed = 1.0 / (10.0 * largest.unwrap_or(1).max(1) as f64);
         Settings {
-            network: self
-                .network
-                .unwrap_or_else(|| NetworkName::for_material(material)),
-            rounds: self.rounds,
+            network: self.network,
+            rounds: self.rounds.unwrap_or(match material.is_generated {
+                true => ROUNDS_GENERATED,
+                false => ROUNDS_REAL,
+            }),
             seed: self.seed,
             epsilon: self.epsilon,
             delta: self.delta.unwrap_or(DELTA.min(allowed)),
@@ -272,13 +282,12 @@ async fn train_one(
 /// Runs both studies; returns their weights and the largest ε of a site in the second.
 async fn train_together(
     federation: &mut Federation,
-    plans: [&Plan; 2],
-    scoring: &Scoring,
+    studies: [(&Plan, &Scoring); 2],
     stop: &CancellationToken,
 ) -> Result<([ParameterVector; 2], f64)> {
-    let [plain, private] = plans;
-    let without = follow::study(federation, plain, &scoring.val, stop).await?;
-    let with = follow::study(federation, private, &scoring.val, stop).await?;
+    let [(plain, plain_scoring), (private, private_scoring)] = studies;
+    let without = follow::study(federation, plain, &plain_scoring.val, stop).await?;
+    let with = follow::study(federation, private, &private_scoring.val, stop).await?;
     let epsilon = with.epsilon.context("the sites stated no ε")?;
     Ok(([without.weights, with.weights], epsilon))
 }

@@ -19,7 +19,7 @@ pub fn line(text: impl Display) -> Result<()> {
 /// Prints a result as one line of JSON.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value)?)
 }

@@ -50,13 +50,16 @@ const DIGIT_BITS: u32 = 7;
 const DIGITS: usize = 4;
 
 /// Draws whose bits are made together.
-const CHUNK: usize = 256;
+const CHUNK: usize = 512;
 
-/// The leading bits of a draw: 32 for each digit, of which the lowest is its sign.
-type Lead = [u8; 4 * DIGITS];
+/// The leading bits of a digit, of which the lowest is its sign; little-endian.
+type Lead = [u8; 4];
 
-/// The other 96 bits of each digit, little-endian.
-type Rest = [u8; 12 * DIGITS];
+/// Its other 96 bits.
+type Rest = [u8; 12];
+
+/// Bits for the digits of a chunk, those of the lowest place first.
+type Page<Bits> = Box<[[Bits; CHUNK]; DIGITS]>;
 
 /// Independent draws of deviation [`LATTICE_DEVIATION`], by one key.
 ///
@@ -67,9 +70,9 @@ pub struct LatticeNoise {
     /// Draws made.
     drawn: u64,
     /// Leading bits of the chunk that holds the next draw, if it was begun: page 2n for chunk n.
-    leads: Box<[Lead; CHUNK]>,
+    leads: Page<Lead>,
     /// The other bits: page 2n + 1.
-    rests: Box<[Rest; CHUNK]>,
+    rests: Page<Rest>,
     /// The chunk whose other bits were made.
     rests_of: Option<u64>,
 }
@@ -89,8 +92,8 @@ impl LatticeNoise {
         Self {
             pages,
             drawn: 0,
-            leads: Box::new([[0; _]; CHUNK]),
-            rests: Box::new([[0; _]; CHUNK]),
+            leads: Box::new([[[0; _]; CHUNK]; DIGITS]),
+            rests: Box::new([[[0; _]; CHUNK]; DIGITS]),
             rests_of: None,
         }
     }
@@ -115,8 +118,12 @@ impl LatticeNoise {
             let (mut start, now) = self.next_chunk(&mut values);
             let (blocks, last) = now.as_chunks_mut();
             for block in blocks {
-                let leads = self.leads[start..].first_chunk();
-                if !leads.is_some_and(|leads| quick::add(leads, block)) {
+                // A chunk's draws are never more than the bits that are left of it.
+                let leads = self
+                    .leads
+                    .each_ref()
+                    .map(|leads| leads[start..].first_chunk().expect("as many as values"));
+                if !quick::add(leads, block) {
                     self.add_all(start, block);
                 }
                 start += quick::BLOCK;
@@ -133,7 +140,8 @@ impl LatticeNoise {
         let start = (self.drawn % CHUNK as u64) as usize;
         if start == 0 {
             let page = 2 * self.chunk();
-            self.pages.fill(page, self.leads.as_flattened_mut());
+            self.pages
+                .fill(page, self.leads.as_flattened_mut().as_flattened_mut());
         }
         let count = values.len().min(CHUNK - start);
         let (now, later) = mem::take(values).split_at_mut(count);
@@ -148,8 +156,10 @@ impl LatticeNoise {
     fn make_rests(&mut self) {
         let chunk = self.chunk();
         if self.rests_of != Some(chunk) {
-            self.pages
-                .fill(2 * chunk + 1, self.rests.as_flattened_mut());
+            self.pages.fill(
+                2 * chunk + 1,
+                self.rests.as_flattened_mut().as_flattened_mut(),
+            );
             self.rests_of = Some(chunk);
         }
     }
@@ -157,9 +167,12 @@ impl LatticeNoise {
     /// Adds the current chunk's draws from position `start` on, by all their bits.
     fn add_all(&mut self, start: usize, values: &mut [i64]) {
         self.make_rests();
-        let bits = self.leads[start..].iter().zip(&self.rests[start..]);
-        for (value, (lead, rest)) in values.iter_mut().zip(bits) {
-            *value = value.wrapping_add(joined(digits(lead, rest)));
+        for (index, value) in (start..CHUNK).zip(values) {
+            let digits = array::from_fn(|place| {
+                let (leads, rests) = (&self.leads[place], &self.rests[place]);
+                digit(leads[index], rests[index])
+            });
+            *value = value.wrapping_add(joined(digits));
         }
     }
 }
@@ -172,23 +185,19 @@ impl fmt::Debug for LatticeNoise {
 
 impl Drop for LatticeNoise {
     fn drop(&mut self) {
-        self.leads.as_flattened_mut().zeroize();
-        self.rests.as_flattened_mut().zeroize();
+        self.leads.as_flattened_mut().as_flattened_mut().zeroize();
+        self.rests.as_flattened_mut().as_flattened_mut().zeroize();
     }
 }
 
-/// The digits of one draw, lowest first.
+/// One digit from its 128 bits.
 #[inline]
-fn digits(lead: &Lead, rest: &Rest) -> [i32; DIGITS] {
-    let (leads, rests) = (lead.as_chunks().0, rest.as_chunks::<12>().0);
-    array::from_fn(|place| {
-        let lead = u32::from_le_bytes(leads[place]);
-        let [low @ .., a, b, c, d] = rests[place];
-        let middle = u32::from_le_bytes([a, b, c, d]);
-        let high = u64::from(lead >> 1) << 32 | u64::from(middle);
-        let uniform = u128::from(high) << 64 | u128::from(u64::from_le_bytes(low));
-        digit::signed(digit::magnitude(uniform), lead & 1 == 1)
-    })
+fn digit(lead: Lead, [low @ .., a, b, c, d]: Rest) -> i32 {
+    let lead = u32::from_le_bytes(lead);
+    let middle = u32::from_le_bytes([a, b, c, d]);
+    let high = u64::from(lead >> 1) << 32 | u64::from(middle);
+    let uniform = u128::from(high) << 64 | u128::from(u64::from_le_bytes(low));
+    digit::signed(digit::magnitude(uniform), lead & 1 == 1)
 }
 
 /// The number that the digits stand for.
@@ -217,14 +226,11 @@ mod tests {
     /// Single digits.
     fn single_digits(key: u8, count: usize) -> Vec<i64> {
         let pages = Pages::new(&[key; 32]);
-        let (mut leads, mut rests) = (vec![[0; _]; count / 4], vec![[0; _]; count / 4]);
+        let (mut leads, mut rests) = (vec![[0; _]; count], vec![[0; _]; count]);
         pages.fill(0, leads.as_flattened_mut());
         pages.fill(1, rests.as_flattened_mut());
-        leads
-            .iter()
-            .zip(&rests)
-            .flat_map(|(lead, rest)| digits(lead, rest).map(i64::from))
-            .collect()
+        let bits = leads.into_iter().zip(rests);
+        bits.map(|(lead, rest)| digit(lead, rest).into()).collect()
     }
 
     /// The variance of a digit.
@@ -310,7 +316,7 @@ mod tests {
         let draws = draws(17, 1_000_000);
         let unit = |y: &i64| *y as f64 / LATTICE_DEVIATION as f64;
         // Each product has mean 0 and variance 1 if they are independent; 5 standard errors.
-        for lag in [1, 2, 256] {
+        for lag in [1, 2, CHUNK] {
             let pairs = draws.iter().zip(&draws[lag..]);
             let sum: f64 = pairs.map(|(a, b)| unit(a) * unit(b)).sum();
             assert!(
@@ -346,7 +352,7 @@ mod tests {
         noise(18).add(&mut whole);
         let mut noise = noise(18);
         let mut rest = parts.as_mut_slice();
-        for (quick, length) in [(false, 1), (true, 255), (true, 300), (false, 444)] {
+        for (quick, length) in [(false, 1), (true, 511), (true, 300), (false, 188)] {
             let (now, later) = rest.split_at_mut(length);
             match quick {
                 true => noise.add_in_varying_time(now),
@@ -375,29 +381,29 @@ mod tests {
 
     #[test]
     fn a_key_gives_the_same_noise_on_every_machine() {
-        let draws = draws(42, 300);
-        let (first, last) = (&draws[..6], draws[299]);
+        let draws = draws(42, 600);
+        let (first, last) = (&draws[..6], draws[599]);
         assert_eq!((first, last), (KNOWN_ANSWERS.as_slice(), LAST_KNOWN_ANSWER));
-        assert_eq!(draws[255..258], AT_THE_SECOND_CHUNK);
+        assert_eq!(draws[511..514], AT_THE_SECOND_CHUNK);
     }
 
     // The same draws came from an independent rendering in Python: thresholds by mpmath with 400
     // bits, keystream by the `cryptography` package's AES in counter mode, search by bisection.
     const KNOWN_ANSWERS: [i64; 6] = [
-        477_255_513,
-        -506_782_418,
-        -39_244_146,
-        -231_718_969,
-        780_313_608,
-        96_737_742,
+        636_555_481,
+        122_479_662,
+        1_057_057_098,
+        -587_791_263,
+        313_368_110,
+        -910_095_941,
     ];
-    const AT_THE_SECOND_CHUNK: [i64; 3] = [51_860_281, 80_187_035, 793_226_112];
-    const LAST_KNOWN_ANSWER: i64 = -595_860_297;
+    const AT_THE_SECOND_CHUNK: [i64; 3] = [678_907_001, -379_661_925, -814_004_581];
+    const LAST_KNOWN_ANSWER: i64 = -392_998_441;
 
     #[test]
     fn the_table_is_what_its_generator_makes_and_nearly_ideal() {
         let generated = generator::thresholds();
-        assert_eq!(generated.values, thresholds::THRESHOLDS);
+        assert_eq!(generated.values, thresholds::THRESHOLDS.as_slice());
         let file = include_str!("noise/thresholds.rs");
         assert_eq!(generator::file(&generated.values), file);
         // Computed with mpmath, 400 bits.

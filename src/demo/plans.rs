@@ -23,11 +23,24 @@ pub enum NetworkName {
 }
 
 impl NetworkName {
-    /// What suits a material best: the small network wherever it fits.
-    pub(super) fn for_material(material: &Material) -> Self {
-        match (material.width, material.height, material.channels) {
-            (28, 28, 1) => Self::CnnSmall,
+    /// What suits material and protection best, by `docs/results.md`. Noise grows with the number
+    /// of weights, so a private study takes the smallest network that fits; without noise, the
+    /// largest one bears a change of scanner best. Generated images need no more than a small one.
+    fn for_study(material: &Material, protection: Protection) -> Self {
+        let is_small = (material.width, material.height, material.channels) == (28, 28, 1);
+        match protection {
+            Protection::None if !material.is_generated => Self::ResnetGn,
+            _ if is_small => Self::CnnSmall,
             _ => Self::Cnn,
+        }
+    }
+
+    /// As plans name it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::CnnSmall => "cnn-small",
+            Self::Cnn => "cnn",
+            Self::ResnetGn => "resnet-gn",
         }
     }
 }
@@ -35,7 +48,8 @@ impl NetworkName {
 /// What the demo asks of a study.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Settings {
-    pub(super) network: NetworkName,
+    /// None: what suits each study.
+    pub(super) network: Option<NetworkName>,
     pub(super) rounds: u32,
     pub(super) seed: u64,
     pub(super) epsilon: f64,
@@ -47,6 +61,23 @@ pub(super) struct Settings {
 pub(super) enum Protection {
     None,
     Private,
+}
+
+impl Settings {
+    fn network(&self, material: &Material, protection: Protection) -> NetworkName {
+        self.network
+            .unwrap_or_else(|| NetworkName::for_study(material, protection))
+    }
+
+    /// Names the networks of the two studies, for people.
+    pub(super) fn networks(&self, material: &Material) -> String {
+        let [plain, private] = [Protection::None, Protection::Private]
+            .map(|protection| self.network(material, protection).name());
+        match plain == private {
+            true => plain.to_owned(),
+            false => format!("{plain} without privacy, {private} with"),
+        }
+    }
 }
 
 /// The text of a plan for this material.
@@ -92,25 +123,36 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
     );
     if !material.is_generated {
         // Real hospitals' test images differ from their training images more than generated ones.
-        text += "augment = [{ step = \"shift\", max_pixels = 2 }, \
-                 { step = \"contrast\", max_factor = 1.5 }]\n";
+        text += match protection {
+            Protection::None => {
+                "augment = [{ step = \"rotate\", max_degrees = 8.0 }, \
+                 { step = \"shift\", max_pixels = 2 }, \
+                 { step = \"contrast\", max_factor = 2.0 }, \
+                 { step = \"noise\", deviation = 0.03 }]\n"
+            }
+            Protection::Private => {
+                "augment = [{ step = \"shift\", max_pixels = 2 }, \
+                 { step = \"contrast\", max_factor = 1.5 }]\n"
+            }
+        };
     }
+    let network = settings.network(material, protection);
+    let recipe = Recipe::of(network, protection, epsilon);
     let Recipe {
-        network,
-        steps,
-        plain,
-        private,
-    } = Recipe::of(settings.network, epsilon);
-    let optimizer = match protection {
-        Protection::None => plain,
-        Protection::Private => private,
-    };
+        sizes,
+        learning_rate,
+        momentum,
+        ..
+    } = recipe;
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "\n[network]\n{network}\n\n\
-         [training]\nsteps = {steps}\nbatch_size = {BATCH_SIZE}\n{optimizer}\n\n\
-         [privacy]\n{privacy}"
+        "\n[network]\nname = \"{}\"\n{sizes}\n\
+         [training]\nsteps = {}\nbatch_size = {BATCH_SIZE}\nlearning_rate = {learning_rate:?}\n\n\
+         [strategy]\nname = \"fed-avg-m\"\nmomentum = {momentum:?}\n\n\
+         [privacy]\n{privacy}",
+        network.name(),
+        recipe.steps(rounds)
     );
     text
 }
@@ -175,44 +217,47 @@ pub(super) fn policy(settings: &Settings, sites: usize) -> String {
     )
 }
 
-/// Work of a site in a round, and the optimiser; `docs/results.md` says how they were chosen.
-struct Recipe {
-    network: &'static str,
-    steps: u32,
-    plain: &'static str,
-    private: &'static str,
-}
-
 /// Expected patients in a batch.
 const BATCH_SIZE: u32 = 128;
 
+/// How a network is trained; `docs/results.md` says how the numbers were chosen.
+///
+/// Hospitals differ in what they see, and the more steps they take by themselves, the further they
+/// drift apart. So they take few steps a round, plain ones, and the momentum is the coordinator's.
+#[derive(Debug, Clone, Copy)]
+struct Recipe {
+    sizes: &'static str,
+    /// Steps that are enough, over all rounds.
+    steps: u32,
+    learning_rate: f64,
+    momentum: f64,
+}
+
 impl Recipe {
-    fn of(network: NetworkName, epsilon: f64) -> Self {
-        match network {
-            NetworkName::CnnSmall => Self {
-                network: "name = \"cnn-small\"",
-                steps: 10,
-                plain: "learning_rate = 0.015\noptimizer = { name = \"momentum\" }",
-                // More noise, shorter steps.
-                private: if epsilon < 5.0 {
-                    "learning_rate = 0.25"
-                } else {
-                    "learning_rate = 0.5"
-                },
-            },
-            NetworkName::Cnn => Self {
-                network: "name = \"cnn\"",
-                steps: 5,
-                plain: "learning_rate = 0.01\noptimizer = { name = \"momentum\" }",
-                private: "learning_rate = 0.3",
-            },
-            NetworkName::ResnetGn => Self {
-                network: "name = \"resnet-gn\"\nwidth = 8\ndepth = 2",
-                steps: 10,
-                plain: "learning_rate = 0.005\noptimizer = { name = \"adam\" }",
-                private: "learning_rate = 0.005\noptimizer = { name = \"adam\" }",
-            },
+    fn of(network: NetworkName, protection: Protection, epsilon: f64) -> Self {
+        let is_private = protection == Protection::Private;
+        let momentum = if is_private { 0.8 } else { 0.9 };
+        let (sizes, steps, learning_rate) = match (network, is_private) {
+            (NetworkName::CnnSmall, false) => ("", 240, 0.1),
+            // More noise, shorter steps.
+            (NetworkName::CnnSmall, true) if epsilon < 5.0 => ("", 240, 0.15),
+            (NetworkName::CnnSmall, true) => ("", 240, 0.2),
+            (NetworkName::Cnn, false) => ("", 160, 0.05),
+            (NetworkName::Cnn, true) => ("", 160, 0.15),
+            (NetworkName::ResnetGn, false) => ("width = 8\ndepth = 3\n", 180, 0.2),
+            (NetworkName::ResnetGn, true) => ("width = 8\ndepth = 3\n", 240, 1.0),
+        };
+        Self {
+            sizes,
+            steps,
+            learning_rate,
+            momentum,
         }
+    }
+
+    /// Steps of a round: fewer rounds, longer ones.
+    fn steps(&self, rounds: u32) -> u32 {
+        self.steps.div_ceil(rounds).clamp(2, 10)
     }
 }
 
@@ -247,7 +292,7 @@ mod tests {
             NetworkName::ResnetGn,
         ] {
             let settings = Settings {
-                network,
+                network: Some(network),
                 rounds: 7,
                 seed: 3,
                 epsilon: 2.0,
@@ -260,18 +305,38 @@ mod tests {
             assert_eq!(plain.privacy.guarantee(), None);
             assert_eq!(private.privacy.epsilon, Some(2.0));
             assert_eq!((plain.rounds, plain.seed), (private.rounds, private.seed));
-            assert_eq!(plain.training.steps, private.training.steps);
+            assert_eq!(plain.network, private.network);
+            assert!(plain.training.steps >= 2 && private.training.steps >= 2);
             assert_eq!(plain.classes[0], "no \"finding\"");
         }
+    }
+
+    #[test]
+    fn each_study_gets_the_network_that_suits_it_unless_one_is_named() {
+        let real = Material {
+            is_generated: false,
+            ..material()
+        };
+        let mut settings = Settings {
+            network: None,
+            rounds: 7,
+            seed: 3,
+            epsilon: 2.0,
+            delta: 1e-5,
+        };
+        assert_eq!(settings.networks(&material()), "cnn-small");
+        let both = "resnet-gn without privacy, cnn-small with";
+        assert_eq!(settings.networks(&real), both);
+        settings.network = Some(NetworkName::Cnn);
+        assert_eq!(settings.networks(&real), "cnn");
     }
 
     #[test]
     fn the_hospitals_policy_allows_both_plans() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("policy.toml");
-        let network = NetworkName::CnnSmall;
         let settings = Settings {
-            network,
+            network: None,
             rounds: 7,
             seed: 3,
             epsilon: 2.0,

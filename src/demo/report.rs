@@ -92,8 +92,11 @@ pub(super) fn announce(material: &Material, settings: &Settings) {
         output::note("the images name no patient: each counts as its own");
     }
     output::note(format_args!(
-        "{} rounds; with privacy ε ≤ {} at δ = {:e} for each patient of a hospital",
-        settings.rounds, settings.epsilon, settings.delta
+        "{} rounds of {}; with privacy ε ≤ {} at δ = {:e} for each patient of a hospital",
+        settings.rounds,
+        settings.networks(material),
+        settings.epsilon,
+        settings.delta
     ));
     output::note(output::red(
         "this version has no secure aggregation: the coordinator sees each hospital's update by \

@@ -99,14 +99,14 @@ async fn a_charge_outlives_the_process_that_made_it() {
     drop(first);
     let again = store(folder.path()).await;
     let entries = again.ledger_entries().await.expect("it verifies");
-    assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].sequence, charged.grant.sequence());
+    assert_eq!(entries.len(), 2, "the budget and one charge");
+    assert_eq!(entries[1].sequence, charged.grant.sequence());
     let spent = again.spent("heart", delta()).await.expect("readable");
     assert_eq!(spent, charged.study_epsilon);
     let refused = charge(&again, 1).await.expect_err("the same round");
     assert!(matches!(
         refused,
-        ChargeError::Refused(Refusal::AlreadyCharged { sequence: 1 })
+        ChargeError::Refused(Refusal::AlreadyCharged { sequence: 2 })
     ));
 }
 

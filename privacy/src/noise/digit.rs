@@ -65,21 +65,19 @@ pub(super) fn signed(magnitude: i32, negative: bool) -> i32 {
 /// The table is right for any cells that keep the order of numbers, and these do: an `f64` only
 /// serves to find the leading bits without a branch, and no probability depends on its rounding.
 /// Order is kept because
-/// - below, `low` is a multiple of 2⁻⁶³ in (0, 1), rounded in order and never up to 1;
+/// - `low` is rounded in order and never up to 1, since [`SCALE`] is a little below 2⁻⁶³;
 /// - up to 2⁵³ `high` is exact, and `high + low` rounds to at most `high + 1`;
 /// - from there on `low` is less than half a step between floats, and the sum is `high`, rounded.
 #[inline]
 const fn cell_of(uniform: u128) -> usize {
-    let high = (uniform >> 64) as i64;
-    let second = (uniform as u64 >> 1 | 1) as i64;
-    // Takes 2^63 - 1 to 2^63 - 1024, a float, and keeps the order.
-    let low = (second - (second >> 53)) as f64 * SMALLEST;
-    // From 2^-63 to 2^63, so exponents count from 0 to 126.
-    ((high as f64 + low).to_bits() >> 44) as usize - (SMALLEST.to_bits() >> 44) as usize
+    let high = (uniform >> 64) as i64 as f64;
+    let low = (uniform as u64 >> 1 | 1) as i64 as f64 * SCALE;
+    // From SCALE to 2^63, so that exponents count from 0 to 127.
+    ((high + low).to_bits() >> 44) as usize - (SCALE.to_bits() >> 44) as usize
 }
 
-/// 2⁻⁶³
-const SMALLEST: f64 = 1.0 / (1_u64 << 63) as f64;
+/// The float before 2⁻⁶³.
+const SCALE: f64 = (1.0 - f64::EPSILON / 2.0) / (1_u64 << 63) as f64;
 
 #[cfg(test)]
 mod tests {

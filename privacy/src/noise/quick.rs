@@ -4,10 +4,12 @@
 //! looks at all 127. Each pass of [`add`] does one thing to all digits of a block, so that the
 //! compiler can take several at once.
 
+use std::array;
+
 use super::{DIGITS, Lead, digit, joined, thresholds::THRESHOLDS};
 
 /// Draws made together.
-pub(super) const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 64;
 
 /// 256 cells to each power of two, from 2⁻¹ to 2³¹, rounded up to a power of two.
 const CELLS: usize = 1 << 14;
@@ -53,40 +55,53 @@ const fn cell_of(uniform: i32) -> i32 {
 /// Adds a draw to each value, or changes nothing and returns false if the leading bits of one leave
 /// it open.
 #[inline]
-pub(super) fn add(leads: &[Lead; BLOCK], values: &mut [i64; BLOCK]) -> bool {
-    const LANES: usize = DIGITS * BLOCK;
-    let words: &[[u8; 4]] = leads.as_flattened().as_chunks().0;
-    let (mut cells, mut guides, mut digits) = ([0; LANES], [0; LANES], [0; LANES]);
-    for (cell, word) in cells.iter_mut().zip(words) {
-        *cell = cell_of(uniform(*word)) as u32;
+pub(super) fn add(leads: [&[Lead; BLOCK]; DIGITS], values: &mut [i64; BLOCK]) -> bool {
+    let mut digits = [[0; BLOCK]; DIGITS];
+    let mut open = false;
+    for (row, leads) in digits.iter_mut().zip(leads) {
+        open |= draw(leads, row);
     }
-    for (guide, cell) in guides.iter_mut().zip(&cells) {
-        *guide = GUIDE[*cell as usize % CELLS];
-    }
-    let mut open = 0;
-    for ((digit, guide), word) in digits.iter_mut().zip(&guides).zip(words) {
-        let (above, threshold) = ((*guide >> 32) as i32, *guide as i32);
-        // Of a number that begins as the threshold does, the bits that follow decide.
-        open |= i32::from(uniform(*word) == threshold);
-        let magnitude = above + i32::from(uniform(*word) < threshold);
-        *digit = digit::signed(magnitude, is_negative(*word));
-    }
-    if open != 0 {
+    if open {
         return false;
     }
-    for (value, digits) in values.iter_mut().zip(digits.as_chunks().0) {
-        *value = value.wrapping_add(joined(*digits));
+    for (index, value) in values.iter_mut().enumerate() {
+        let digits = array::from_fn(|place| digits[place][index]);
+        *value = value.wrapping_add(joined(digits));
     }
     true
 }
 
+/// Draws digits of one place; true if one is left open.
+#[inline]
+fn draw(leads: &[Lead; BLOCK], digits: &mut [i32; BLOCK]) -> bool {
+    let (mut cells, mut above, mut thresholds) = ([0; BLOCK], [0; BLOCK], [0; BLOCK]);
+    for (cell, lead) in cells.iter_mut().zip(leads) {
+        *cell = cell_of(uniform(*lead)) as u32;
+    }
+    let guides = above.iter_mut().zip(&mut thresholds);
+    for ((above, threshold), cell) in guides.zip(&cells) {
+        let guide = GUIDE[*cell as usize % CELLS];
+        (*above, *threshold) = ((guide >> 32) as i32, guide as i32);
+    }
+    let mut open = 0;
+    let guides = above.iter().zip(&thresholds);
+    for ((digit, lead), (above, threshold)) in digits.iter_mut().zip(leads).zip(guides) {
+        let uniform = uniform(*lead);
+        // Of a number that begins as the threshold does, the bits that follow decide.
+        open |= i32::from(uniform == *threshold);
+        let magnitude = above + i32::from(uniform < *threshold);
+        *digit = digit::signed(magnitude, is_negative(*lead));
+    }
+    open != 0
+}
+
 /// The leading bits of a digit's number.
 #[inline]
-fn uniform(word: [u8; 4]) -> i32 {
-    (u32::from_le_bytes(word) >> 1) as i32
+fn uniform(lead: Lead) -> i32 {
+    (u32::from_le_bytes(lead) >> 1) as i32
 }
 
 #[inline]
-fn is_negative(word: [u8; 4]) -> bool {
-    u32::from_le_bytes(word) & 1 == 1
+fn is_negative(lead: Lead) -> bool {
+    u32::from_le_bytes(lead) & 1 == 1
 }

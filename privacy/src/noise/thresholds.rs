@@ -2,7 +2,7 @@
 
 /// `P(|digit| ≥ m)` for m = 1, 2, …, in units of 2⁻¹²⁷.
 #[rustfmt::skip]
-pub(super) const THRESHOLDS: [u128; 3246] = [
+pub(super) static THRESHOLDS: [u128; 3246] = [
     0x7fccef0f76105cd25f6d5080b8d75047,
     0x7f66cd6173e122b9df0d1ac63c43c513,
     0x7f00ac4ca628d64dfff8e2ecd60678f2,

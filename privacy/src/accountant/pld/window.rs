@@ -12,7 +12,7 @@ use super::{
 
 /// Distance of the grid's points, in nats, as long as the window has room for them. It is the one
 /// that dp-accounting uses by default, so that its users find the same figures here. Where a step's
-/// loss varies by less than this (q/σ below 1e-4), ε is overstated.
+/// loss varies by little more (about q/σ), ε is overstated: by 1.4 % at 2.5e-4 and 10 000 steps.
 const INTERVAL: f64 = 1e-4;
 
 /// Fewest and most points of a grid; beyond, the interval grows.
