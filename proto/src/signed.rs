@@ -68,6 +68,10 @@ pub enum Purpose {
     Statement,
     /// The card of a released model, by the coordinator.
     ModelCard,
+    /// Head of a site's ledger, by the site.
+    LedgerHead,
+    /// Head of the transparency log, by the coordinator.
+    TreeHead,
 }
 
 impl Purpose {
@@ -78,6 +82,8 @@ impl Purpose {
             Self::RoundSpec => b"consilium/1/round-spec\0",
             Self::Statement => b"consilium/1/statement\0",
             Self::ModelCard => b"consilium/1/model-card\0",
+            Self::LedgerHead => b"consilium/1/ledger-head\0",
+            Self::TreeHead => b"consilium/1/tree-head\0",
         }
     }
 
