@@ -647,7 +647,9 @@ async fn four_real_hospitals_register_their_tables() {
             "map.csv",
             "local,class\n0,healthy\n1,ill\n2,ill\n3,ill\n4,ill\n",
         );
-        let mut registration = registration(table(shared.join(format!("{file}.csv"))));
+        // A copy: registering leaves a lease beside the records.
+        let rows = fs::read(shared.join(format!("{file}.csv"))).expect("readable");
+        let mut registration = registration(table(hospital.write("rows.csv", rows)));
         registration.label_map = Some(map);
         let report = hospital
             .register_as(registration)
