@@ -8,6 +8,7 @@ mod exclude;
 mod images;
 mod label_map;
 mod labelled_set;
+mod lease;
 mod manifest;
 mod npz;
 mod records;
@@ -31,6 +32,7 @@ pub use self::{
     exclude::{ExcludeError, Exclusion, UsedBy, exclude},
     label_map::LabelMap,
     labelled_set::{Labelled, LabelledSet, read},
+    lease::LeaseError,
     records::Fault,
     register::{PublicSize, RegisterError, Registration, register},
     report::{ColumnReport, Report},

@@ -8,6 +8,7 @@
 //! | [`data`] | data sets: registered, never copied; opt-out |
 //! | [`consent`] | studies seen, decisions made, decisions sent |
 //! | [`participation`] | the running agent |
+//! | [`receipts`] | what the coordinator signs about the ledger, checked |
 //! | [`store`] | what it remembers: SQLite, the ledger's journal, sealed updates |
 //!
 //! An update leaves by one road: approved plan, believed round, charge on disk, noise, sealed
@@ -18,6 +19,7 @@ pub mod data;
 pub mod membership;
 pub mod participation;
 pub mod policy;
+pub mod receipts;
 pub mod settings;
 pub mod store;
 mod training;

@@ -37,6 +37,7 @@ use crate::{
     consent,
     membership::{Membership, MembershipError},
     policy::Policy,
+    receipts::{ReceiptError, Receipts, StaleLedger},
     settings::{Settings, SettingsError},
     store::{ChargeError, FolderLock, Store, StoreError},
     training::Preparation,
@@ -65,6 +66,9 @@ pub enum AgentError {
     /// The ledger does not verify or cannot be read.
     #[error(transparent)]
     Ledger(#[from] ChargeError),
+    /// The ledger is not the one that the coordinator has heard of.
+    #[error(transparent)]
+    Stale(#[from] StaleLedger),
 }
 
 impl AgentError {
@@ -74,6 +78,7 @@ impl AgentError {
             Self::Membership(error) => error.code(),
             Self::Store(error) | Self::Ledger(ChargeError::Store(error)) => error.code(),
             Self::NotASite(_) | Self::Settings(_) => ErrorCode::Invalid,
+            Self::Stale(_) => ErrorCode::Precondition,
             Self::Ledger(_) => ErrorCode::Internal,
         }
     }
@@ -89,6 +94,9 @@ enum SessionError {
     /// The coordinator showed something that is not believed.
     #[error(transparent)]
     Distrust(#[from] Distrust),
+    /// The coordinator's log of ledgers is not believed, or not reached.
+    #[error(transparent)]
+    Receipt(ReceiptError),
     /// The database is locked or the disk is full: that may pass.
     #[error(transparent)]
     Store(StoreError),
@@ -108,6 +116,17 @@ impl From<StoreError> for SessionError {
         match error {
             StoreError::Locked(_) | StoreError::Full(_) => Self::Store(error),
             error => AgentError::from(error).into(),
+        }
+    }
+}
+
+impl From<ReceiptError> for SessionError {
+    fn from(error: ReceiptError) -> Self {
+        match error {
+            ReceiptError::Stale(error) => AgentError::from(error).into(),
+            ReceiptError::Ledger(error) => AgentError::from(error).into(),
+            ReceiptError::Store(error) => error.into(),
+            error => Self::Receipt(error),
         }
     }
 }
@@ -232,10 +251,22 @@ impl Agent {
         let channel = self.membership.connect().await?;
         let roster = self.membership.refresh_roster(channel.clone()).await?;
         info!(epoch = roster.epoch(), "connected to the coordinator");
+        self.compare(&channel).await?;
         tokio::select! {
             ended = self.work(channel.clone()) => ended,
             never = self.consent(channel) => match never {},
         }
+    }
+
+    /// Whether the ledger here is the one that the coordinator has heard of: nothing is trained
+    /// with an older copy, or for a coordinator that has told two histories.
+    async fn compare(&self, channel: &Channel) -> Result<(), SessionError> {
+        let receipts = Receipts::open(&self.store, &self.membership).await?;
+        let compared = receipts.compare(channel).await;
+        if let Err(error @ ReceiptError::Distrust(_)) = &compared {
+            error!(%error, "no round is joined");
+        }
+        Ok(compared?)
     }
 
     /// Looks for studies, decides where the policy says so, sends decisions; for ever.

@@ -7,6 +7,7 @@
 mod data_sets;
 mod journal;
 mod log;
+mod receipts;
 mod rounds;
 mod secrets;
 mod studies;
@@ -39,6 +40,7 @@ pub use self::{
     data_sets::DataSet,
     journal::{ChargeError, Charged},
     log::Event,
+    receipts::Evidence,
     rounds::StoredRound,
     studies::{Decided, KnownStudy},
 };

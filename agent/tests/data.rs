@@ -647,7 +647,9 @@ async fn four_real_hospitals_register_their_tables() {
             "map.csv",
             "local,class\n0,healthy\n1,ill\n2,ill\n3,ill\n4,ill\n",
         );
-        let mut registration = registration(table(shared.join(format!("{file}.csv"))));
+        // A copy: registering leaves a lease beside the records.
+        let rows = fs::read(shared.join(format!("{file}.csv"))).expect("readable");
+        let mut registration = registration(table(hospital.write("rows.csv", rows)));
         registration.label_map = Some(map);
         let report = hospital
             .register_as(registration)
@@ -659,4 +661,54 @@ async fn four_real_hospitals_register_their_tables() {
             "{file}"
         );
     }
+}
+
+#[tokio::test]
+async fn records_have_one_ledger_even_if_two_agents_look_at_them() {
+    let (first, second) = (Hospital::new().await, Hospital::new().await);
+    let table = first.write("rows.csv", "age,state\n40,ill\n50,healthy\n");
+    first.write("folders/ill/1.png", png(1));
+    let sources = [
+        Source::Table {
+            file: table,
+            target: "state".into(),
+            patient: None,
+        },
+        Source::ClassFolders {
+            folder: first.path("folders"),
+        },
+    ];
+    for source in sources {
+        let mut own = registration(source.clone());
+        own.replace = true;
+        let report = first.register_as(own.clone()).await.expect("sound data");
+        assert_eq!(report.unleased, None);
+        first.register_as(own).await.expect("its own lease");
+        let error = second.register(source).await.expect_err("another ledger");
+        assert_eq!(error.code(), ErrorCode::Precondition, "{error}");
+        let held = format!("{:?}", first.store.ledger_public_key());
+        let text = error.to_string();
+        for part in [&held[..], "move that agent's whole folder", "spent twice"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(second.store.data_sets().await.expect("readable").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn where_no_lease_can_be_written_the_report_says_so() {
+    let hospital = Hospital::new().await;
+    // A name so long that no file can be made beside it: as in a folder that may only be read,
+    // and also for whoever may write anywhere.
+    let name = format!("{}.csv", "x".repeat(248));
+    let file = hospital.write(&name, "age,state\n40,ill\n");
+    let source = Source::Table {
+        file,
+        target: "state".into(),
+        patient: None,
+    };
+    let report = hospital.register(source).await.expect("sound data");
+    let reason = report.unleased.as_deref().expect("no lease");
+    assert!(reason.contains("cannot be written"), "{reason}");
+    assert!(report.to_string().contains("no lease: "), "{report}");
 }

@@ -13,9 +13,12 @@ use consilium_agent::{
     store::Store,
 };
 use consilium_coordinator::Folder;
-use consilium_privacy::ledger::{Entry, Purpose};
+use consilium_privacy::{
+    ledger::{Entry, Purpose},
+    seal::read_sealed,
+};
 use consilium_proto::{
-    Digest, Role,
+    Digest, ErrorCode, LedgerHead, Receipt, Role, Signer, TreeHead,
     rpc::Coordinator,
     wire::{self, StudyState, rounds_client::RoundsClient, studies_client::StudiesClient},
 };
@@ -382,4 +385,132 @@ async fn another_coordinator_and_another_governance_are_not_believed() {
         misled.roster().is_none(),
         "nothing is kept of what is not believed"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_update_that_left_has_a_receipt_and_an_older_copy_of_the_ledger_ends_the_agent() {
+    let mut federation = Federation::new().await;
+    let researcher = federation.member("researcher", Role::Researcher).await;
+    let sites = three_sites(&mut federation).await;
+    let train = async |seed: u64| {
+        let mut plan = plan(1, 4, PRIVATE);
+        plan.seed = seed;
+        let study = Study::submit(&researcher, &plan).await;
+        let mut running = Vec::new();
+        for site in &sites {
+            running.push(start(site).await);
+        }
+        study.finished().await;
+        let mut receipts = Vec::new();
+        for agent in running {
+            let newest = agent.store.ledger_head().await.expect("it verifies");
+            let kept = agent.store.receipts().await.expect("readable");
+            assert_eq!(kept.last().expect("a receipt").0, newest.sequence);
+            receipts.push(kept);
+            agent.end().await;
+        }
+        receipts
+    };
+    let first = train(1).await;
+    let copy = federation.path("copy");
+    std::fs::create_dir(&copy).expect("room");
+    for file in std::fs::read_dir(&sites[2]).expect("a folder") {
+        let file = file.expect("an entry");
+        if file.file_type().expect("a kind").is_file() {
+            std::fs::copy(file.path(), copy.join(file.file_name())).expect("room");
+        }
+    }
+    let second = train(2).await;
+
+    let third = Membership::open(&sites[2], &key()).expect("a member");
+    let coordinator = third.coordinator_identity_key().expect("in the roster");
+    assert_eq!((first[2].len(), second[2].len()), (1, 2));
+    for (sequence, receipt) in &second[2] {
+        let receipt = Receipt::from_bytes(&receipt.to_bytes()).expect("its own bytes");
+        let verified = receipt.verify(&coordinator).expect("sound");
+        assert_eq!(verified.head.sequence, *sequence);
+        assert_eq!(Some(verified.head.site), third.site_id());
+        assert_eq!(verified.site_key, third.identity().public_key());
+    }
+    let earlier = second[2][1].1.earlier.as_ref();
+    assert_eq!(earlier, Some(&second[2][0].1.tree_head));
+
+    for file in std::fs::read_dir(&copy).expect("a folder") {
+        let file = file.expect("an entry");
+        std::fs::copy(file.path(), sites[2].join(file.file_name())).expect("room");
+    }
+    for side in ["agent.db-wal", "agent.db-shm"] {
+        if !copy.join(side).exists() {
+            let _ = std::fs::remove_file(sites[2].join(side));
+        }
+    }
+    let restored = start(&sites[2]).await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), restored.task).await;
+    let ended = ended.expect("it ends by itself").expect("no panic");
+    let error = ended.expect_err("an older copy");
+    assert_eq!(error.code(), ErrorCode::Precondition);
+    let text = error.to_string();
+    assert!(
+        text.contains("older copy of the folder was put back"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_took_its_word_back_gets_no_update() {
+    let mut federation = Federation::new().await;
+    let researcher = federation.member("researcher", Role::Researcher).await;
+    let sites = three_sites(&mut federation).await;
+    // The coordinator's key has signed a log that this site saw and nobody else.
+    let coordinator = federation.path("coordinator").join("identity.key.sealed");
+    let pkcs8 = read_sealed(&coordinator, &key(), "coordinator identity key");
+    let coordinator = Signer::from_pkcs8(&pkcs8.expect("our own key")).expect("a key");
+    let member = Membership::open(&sites[2], &key()).expect("a member");
+    let head = LedgerHead {
+        site: member.site_id().expect("a site"),
+        ledger: [1; 32],
+        sequence: 1,
+        entry_hash: Digest::plain(b"an entry"),
+    };
+    let head = head.sign(member.identity());
+    let root = Digest::plain(&[&[0], &head.to_bytes()[..]].concat());
+    let tree_head = TreeHead {
+        size: 1,
+        root,
+        at: 0,
+    }
+    .sign(&coordinator);
+    let receipt = Receipt {
+        head,
+        leaf: 0,
+        tree_head: tree_head.clone(),
+        inclusion: vec![],
+        earlier: None,
+        consistency: vec![],
+    };
+    receipt.verify(&coordinator.public_key()).expect("sound");
+    let store = Store::open(&sites[2], Arc::new(key())).await;
+    let store = store.expect("a store");
+    store.keep_receipt(1, &receipt).await.expect("room");
+    store.close().await;
+
+    let study = Study::submit(&researcher, &plan(1, 4, PRIVATE)).await;
+    let mut running = Vec::new();
+    for site in &sites {
+        running.push(start(site).await);
+    }
+    let misled = &running[2].store;
+    let evidence = until("the site has evidence", async || {
+        let evidence = misled.evidence().await.expect("readable");
+        (!evidence.is_empty()).then_some(evidence)
+    })
+    .await;
+    assert_eq!(evidence[0].kept, tree_head.to_bytes());
+    assert!(
+        evidence[0].reason.contains("leaves were taken back"),
+        "{evidence:?}"
+    );
+    assert!(!evidence[0].shown.is_empty());
+    assert_eq!(misled.ledger_head().await.expect("it verifies").sequence, 0);
+    assert_eq!(misled.round(study.id, 1).await.expect("readable"), None);
 }

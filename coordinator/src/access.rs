@@ -17,6 +17,7 @@ use crate::{roster::Members, store::Store, tls::Peer};
 const SITE: &[Role] = &[Role::Site];
 const RESEARCHER: &[Role] = &[Role::Researcher];
 const READERS: &[Role] = &Role::CALLERS;
+const WITNESSES: &[Role] = &[Role::Site, Role::Auditor, Role::Operator];
 const OVERSIGHT: &[Role] = &[Role::Auditor, Role::Operator];
 
 /// Who may make a call.
@@ -67,6 +68,12 @@ pub const TABLE: &[(&str, Rule)] = &[
     ("/consilium.v1.Rounds/Upload", Rule::Roles(SITE)),
     ("/consilium.v1.Rounds/Decline", Rule::Roles(SITE)),
     ("/consilium.v1.Audit/Log", Rule::Roles(OVERSIGHT)),
+    ("/consilium.v1.Audit/SubmitHead", Rule::Roles(SITE)),
+    ("/consilium.v1.Audit/NewestHead", Rule::Roles(SITE)),
+    ("/consilium.v1.Audit/TreeHead", Rule::Roles(WITNESSES)),
+    ("/consilium.v1.Audit/Inclusion", Rule::Roles(WITNESSES)),
+    ("/consilium.v1.Audit/Consistency", Rule::Roles(WITNESSES)),
+    ("/consilium.v1.Audit/Leaves", Rule::Roles(OVERSIGHT)),
     ("/grpc.health.v1.Health/Check", Rule::Roles(READERS)),
     ("/grpc.health.v1.Health/Watch", Rule::Roles(READERS)),
     (

@@ -11,6 +11,7 @@
 //! | [`submission`], [`uploads`], [`aggregation`], [`strategy`], [`publication`] | from updates to a released model |
 //! | [`roster`], [`certificates`], [`tls`], [`access`] | who may connect, and call what |
 //! | [`audit_log`], [`chronicle`] | what happened |
+//! | [`transparency`] | how far each site's ledger has come, in a log nobody can rewrite |
 //! | [`folder`], [`settings`], [`server`], [`services`] | the program around it |
 
 pub mod access;
@@ -35,6 +36,7 @@ pub mod strategy;
 pub mod study;
 pub mod submission;
 pub mod tls;
+pub mod transparency;
 pub mod turns;
 pub mod uploads;
 

@@ -24,6 +24,7 @@ use crate::{
     store::{SqliteStore, Store},
     submission::Submissions,
     tls::{self, Connections, Gate, Limits, Peer, Standing, Standings as _},
+    transparency::{HeadError, Transparency},
     uploads::Uploads,
 };
 
@@ -57,6 +58,9 @@ pub enum ServeError {
     /// The stored roster is not believed.
     #[error(transparent)]
     Members(#[from] MembersError),
+    /// The transparency log cannot be read back.
+    #[error(transparent)]
+    Transparency(#[from] HeadError),
     /// The folder for models and updates cannot be used.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -166,7 +170,22 @@ impl Server {
             connections.clone(),
             limits,
         );
-        let coordinator = assemble(&folder, store, blobs, members, settings, clock);
+        let transparency = Transparency::open(
+            store.clone(),
+            members.clone(),
+            folder.identity.clone(),
+            clock.clone(),
+        )
+        .await?;
+        let coordinator = assemble(
+            &folder,
+            store,
+            blobs,
+            members,
+            transparency,
+            settings,
+            clock,
+        );
         Ok(Self {
             coordinator,
             own,
@@ -268,6 +287,7 @@ fn assemble(
     store: Arc<SqliteStore>,
     blobs: Blobs,
     members: Arc<Members<SqliteStore>>,
+    transparency: Transparency<SqliteStore>,
     settings: Settings,
     clock: Clock,
 ) -> Arc<Coordinator<SqliteStore>> {
@@ -300,6 +320,7 @@ fn assemble(
         members,
         uploads,
         submissions,
+        transparency,
         blobs,
         authority: folder.authority.clone(),
         settings,

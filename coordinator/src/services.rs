@@ -23,7 +23,8 @@ use tonic::{Request, Status, Streaming, service::Routes};
 
 use crate::{
     access::Caller, blobs::Blobs, certificates::Authority, clock::Clock, driver::Driver,
-    roster::Members, settings::Settings, store::Store, submission::Submissions, uploads::Uploads,
+    roster::Members, settings::Settings, store::Store, submission::Submissions,
+    transparency::Transparency, uploads::Uploads,
 };
 
 /// What a streaming call answers.
@@ -36,6 +37,7 @@ pub struct Coordinator<S> {
     pub(crate) members: Arc<Members<S>>,
     pub(crate) uploads: Uploads<S>,
     pub(crate) submissions: Submissions<S>,
+    pub(crate) transparency: Transparency<S>,
     pub(crate) blobs: Blobs,
     pub(crate) authority: Arc<Authority>,
     pub(crate) settings: Settings,

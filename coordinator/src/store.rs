@@ -184,6 +184,8 @@ pub struct Change {
     pub epoch: Option<(u64, Signed)>,
     /// A request to join; the same one again changes nothing.
     pub application: Option<(Digest, Signed)>,
+    /// A leaf of the transparency log; refused as a conflict unless its number follows the last.
+    pub leaf: Option<(u64, Signed)>,
     /// An effect that was performed.
     pub performed: Option<EffectId>,
     /// Effects to perform from now on.
@@ -257,6 +259,13 @@ pub trait Store: Send + Sync + 'static {
         from: u64,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<wire::LogEntry>, StoreError>> + Send;
+
+    /// Leaves of the transparency log from the given number on, at most `limit`.
+    fn leaves(
+        &self,
+        from: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Signed>, StoreError>> + Send;
 
     /// Effects still to be performed, the oldest first.
     fn effects(

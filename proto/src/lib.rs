@@ -10,9 +10,11 @@ pub mod error_code;
 pub mod id;
 pub mod layout;
 pub mod plan;
+pub mod receipt;
 pub mod roster;
 pub mod round_spec;
 pub mod signed;
+pub mod tree;
 pub mod vector;
 
 /// The wire messages of package `consilium.v1`, as generated: see `proto/consilium/v1`.
@@ -30,9 +32,11 @@ pub use error_code::ErrorCode;
 pub use id::{MemberId, MemberName, RoundId, SiteId, StudyId};
 pub use layout::{Layout, TensorSpec};
 pub use plan::Plan;
+pub use receipt::{LedgerHead, Receipt};
 pub use roster::{Member, Role, Roster};
 pub use round_spec::{ChargeStatement, RoundSpec, Statement};
 pub use signed::{PublicKey, Signed, Signer};
+pub use tree::TreeHead;
 pub use vector::ParameterVector;
 
 /// Value that does not fit where it was given: what it is, what is allowed, what was found.

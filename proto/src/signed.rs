@@ -70,6 +70,10 @@ pub enum Purpose {
     ModelCard,
     /// Which key signs a site's ledger and where it ends, by the site.
     LedgerKey,
+    /// Head of a site's ledger, by the site.
+    LedgerHead,
+    /// Head of the transparency log, by the coordinator.
+    TreeHead,
 }
 
 impl Purpose {
@@ -81,6 +85,8 @@ impl Purpose {
             Self::Statement => b"consilium/1/statement\0",
             Self::ModelCard => b"consilium/1/model-card\0",
             Self::LedgerKey => b"consilium/1/ledger-key\0",
+            Self::LedgerHead => b"consilium/1/ledger-head\0",
+            Self::TreeHead => b"consilium/1/tree-head\0",
         }
     }
 

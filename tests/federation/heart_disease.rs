@@ -45,10 +45,15 @@ async fn four_real_hospitals_learn_a_diagnosis_together() {
         "local,class\n0,healthy\n1,disease\n2,disease\n3,disease\n4,disease\n",
     )
     .expect("a written file");
-    let source = |name: &str| Source::Table {
-        file: folder.join(format!("{name}.csv")),
-        target: "num".into(),
-        patient: None,
+    // Registering leaves a lease beside the records: each run leases copies of its own.
+    let source = |name: &str| {
+        let (name, file) = (format!("{name}.csv"), maps.path().join(name));
+        fs::copy(folder.join(name), &file).expect("a copied table");
+        Source::Table {
+            file,
+            target: "num".into(),
+            patient: None,
+        }
     };
     let records = HOSPITALS.map(|(name, public_size)| {
         let (name, source) = (plan.data_set.clone(), source(name));

@@ -16,9 +16,9 @@ use consilium_privacy::{
 use consilium_proto::{Digest, ErrorCode};
 
 use super::{
-    DataError, Fault, Found, LabelMap, Manifest, Report, Source,
+    DataError, Fault, Found, LabelMap, LeaseError, Manifest, Report, Source,
     labelled_set::map_label,
-    list,
+    lease, list,
     manifest::{Listed, Located},
     records::{Content, TableRow},
     table,
@@ -78,6 +78,9 @@ pub enum RegisterError {
     /// The name is taken.
     #[error("a data set {0:?} is registered already: choose another name, or replace it by name")]
     Taken(String),
+    /// Another ledger has the records.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The noisy size could not be paid for.
     #[error(transparent)]
     Charge(#[from] ChargeError),
@@ -96,7 +99,7 @@ impl RegisterError {
             Self::Data(error) => error.code(),
             Self::Store(error) | Self::Charge(ChargeError::Store(error)) => error.code(),
             Self::Charge(ChargeError::Refused(_)) => ErrorCode::Exhausted,
-            Self::Taken(_) | Self::NoBudget(_) => ErrorCode::Precondition,
+            Self::Taken(_) | Self::NoBudget(_) | Self::Lease(_) => ErrorCode::Precondition,
             Self::Charge(_) | Self::Release(_) => ErrorCode::Internal,
             Self::Name(_) | Self::NoSize | Self::Epsilon(_) => ErrorCode::Invalid,
         }
@@ -125,6 +128,7 @@ pub async fn register(
         Ok(surveyed) => surveyed?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
+    report.unleased = lease::take(&manifest.source, &store.ledger_public_key())?;
     report.public_size = match public_size {
         PublicSize::Declared(size) => size,
         PublicSize::Noisy(epsilon) => {
@@ -272,6 +276,7 @@ fn survey(
         duplicates,
         skipped: found.faults,
         public_size: 0,
+        unleased: None,
     };
     Ok((
         Manifest {

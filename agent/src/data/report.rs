@@ -33,6 +33,8 @@ pub struct Report {
     pub skipped: Vec<Fault>,
     /// Size that the world may know.
     pub public_size: u64,
+    /// Why no lease could be written beside the records; none if it was.
+    pub unleased: Option<String>,
 }
 
 /// What a column of a table holds.
@@ -64,6 +66,13 @@ impl fmt::Display for Report {
             "public size {}: the only size that anything outside depends on",
             self.public_size
         )?;
+        if let Some(reason) = &self.unleased {
+            writeln!(
+                f,
+                "no lease: {reason}; nothing stops a second agent from registering these records \
+                 and spending their budget again"
+            )?;
+        }
         for (class, count) in &self.classes {
             writeln!(f, "  label {class}: {count}")?;
         }

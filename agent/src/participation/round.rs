@@ -1,7 +1,7 @@
 //! One round at this site, from the specification to the delivered update.
 //!
 //! The order is what makes it safe to die anywhere: count the training, charge, train, store the
-//! update sealed, note that it is offered, send. A repeated round finds how far it came: a stored
+//! update sealed, record it, have the ledger's head logged, note that it is offered, send. A repeated round finds how far it came: a stored
 //! update is sent again as it is, under the new attempt's context; a charge without a stored
 //! update pays for the training that is repeated; an update that was offered is never made anew.
 
@@ -21,7 +21,7 @@ use consilium_proto::{
     wire::{self, DeclineReason},
 };
 use tonic::transport::Channel;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     Agent, AgentError, SessionError,
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     consent,
+    receipts::{ReceiptError, Receipts},
     training::{TrainingError, Work, blocking, train},
 };
 
@@ -164,6 +165,11 @@ impl Agent {
             },
         };
         self.record(assignment, &update).await?;
+        match self.have_receipt(channel, assignment).await? {
+            Ok(true) => {}
+            Ok(false) => return Ok(Ok(())),
+            Err(declined) => return Ok(Err(declined)),
+        }
         self.deliver(channel, assignment, network.layout(), &update)
             .await
     }
@@ -197,6 +203,41 @@ impl Agent {
         };
         let recorded = self.store.record_update(made, SystemTime::now()).await;
         Ok(recorded.map_err(AgentError::from)?)
+    }
+
+    /// Has the ledger's head logged, with retries until the round's deadline; false if there is no
+    /// receipt by then. The update stays stored, and the next attempt asks again: nothing leaves
+    /// that the coordinator's log does not cover.
+    async fn have_receipt(&self, channel: &Channel, assignment: &Assignment) -> Answer<bool> {
+        let round = assignment.spec.round;
+        let asking = async {
+            let receipts = Receipts::open(&self.store, &self.membership).await?;
+            let mut waits = self.waits();
+            loop {
+                let refused = match receipts.obtain(channel).await {
+                    Ok(()) => return Ok(()),
+                    Err(refused) => refused,
+                };
+                let wait = waits.next().filter(|_| refused.may_pass());
+                let Some(wait) = wait else {
+                    return Err(refused);
+                };
+                warn!(%round, reason = %refused, "asking for the receipt again");
+                tokio::time::sleep(wait).await;
+            }
+        };
+        match tokio::time::timeout_at(assignment.deadline, asking).await {
+            Ok(Ok(())) => Ok(Ok(true)),
+            Ok(Err(distrust @ ReceiptError::Distrust(_))) => {
+                error!(%round, error = %distrust, "round declined");
+                Ok(Err(failed(distrust)))
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => {
+                warn!(%round, "no receipt before the deadline, the update stays stored");
+                Ok(Ok(false))
+            }
+        }
     }
 
     fn check_layout(

@@ -6,8 +6,8 @@ use consilium_privacy::{
     accountant::{Charge, Delta},
     keystream::{Commitment, MasterSecret},
     ledger::{
-        Budget, ChargeRequest, Entry, Grant, Journal, JournalError, Ledger, LedgerError, Made,
-        RecordError, Refusal,
+        Budget, ChargeRequest, Entry, Grant, Head, Journal, JournalError, Ledger, LedgerError,
+        Made, RecordError, Refusal,
     },
 };
 use sqlx::SqlitePool;
@@ -201,6 +201,15 @@ impl Store {
     /// The ledger cannot be read, or does not verify.
     pub async fn ledger_entries(&self) -> Result<Vec<Entry>, ChargeError> {
         self.with_ledger(&BTreeMap::new(), |ledger| Ok(ledger.entries().to_vec()))
+            .await
+    }
+
+    /// Position and hash of the newest entry, after the chain was verified.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or does not verify.
+    pub async fn ledger_head(&self) -> Result<Head, ChargeError> {
+        self.with_ledger(&BTreeMap::new(), |ledger| Ok(ledger.head()))
             .await
     }
 

@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use crate::{
     aggregation::AggregationError, blobs::BlobError, certificates::CertificateError,
     driver::DriveError, publication::CardError, roster::MembersError, store::StoreError,
-    submission::SubmitError, uploads::UploadError,
+    submission::SubmitError, transparency::HeadError, uploads::UploadError,
 };
 
 /// An error that a caller is told about.
@@ -133,6 +133,7 @@ by_parts! {
     DriveError: of_drive;
     SubmitError: of_submit;
     UploadError: of_upload;
+    HeadError: of_head;
 }
 
 fn of_members(error: &MembersError) -> Part<'_> {
@@ -192,6 +193,19 @@ fn of_upload(error: &UploadError) -> Part<'_> {
         UploadError::Blob(error) => Part::Inner(error),
         UploadError::Store(error) => Part::Inner(error),
         UploadError::Drive(error) => Part::Inner(error),
+    }
+}
+
+fn of_head(error: &HeadError) -> Part<'_> {
+    match error {
+        HeadError::NotASite => Part::Own(ErrorCode::Denied),
+        HeadError::Head(_) | HeadError::OtherMember | HeadError::NoSuchTree { .. } => {
+            Part::Own(ErrorCode::Invalid)
+        }
+        HeadError::Refused(_) => Part::Own(ErrorCode::Precondition),
+        HeadError::Stored { .. } => Part::Own(ErrorCode::Internal),
+        HeadError::Store(error) => Part::Inner(error),
+        HeadError::Members(error) => Part::Inner(error),
     }
 }
 

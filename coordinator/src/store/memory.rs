@@ -22,6 +22,7 @@ struct Tables {
     releases: BTreeMap<StudyId, Release>,
     epochs: Vec<Signed>,
     applications: Vec<(Digest, Signed)>,
+    leaves: Vec<Signed>,
     effects: BTreeMap<EffectId, (StudyId, Effect)>,
     next_effect: i64,
     events: BTreeMap<StudyId, Vec<wire::StudyEvent>>,
@@ -103,6 +104,12 @@ impl Tables {
                 .any(|(known, _)| *known == fingerprint)
         {
             self.applications.push((fingerprint, signed));
+        }
+        if let Some((number, head)) = change.leaf {
+            if number != self.leaves.len() as u64 {
+                return Err(StoreError::Conflict);
+            }
+            self.leaves.push(head);
         }
         if let Some(id) = change.performed {
             self.effects.remove(&id);
@@ -204,6 +211,10 @@ impl Store for MemoryStore {
 
     async fn log(&self, from: u64, limit: u32) -> Result<Vec<wire::LogEntry>, StoreError> {
         Ok(page(&self.tables().log, from.saturating_sub(1), limit))
+    }
+
+    async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Signed>, StoreError> {
+        Ok(page(&self.tables().leaves, from, limit))
     }
 
     async fn effects(&self) -> Result<Vec<(EffectId, StudyId, Effect)>, StoreError> {

@@ -203,6 +203,7 @@ impl Store for SqliteStore {
         }
         writer.results(&change).await?;
         writer.members(&change).await?;
+        writer.leaf(&change).await?;
         writer.effects(&change).await?;
         writer.records(change).await?;
         writer
@@ -318,6 +319,18 @@ impl Store for SqliteStore {
             .await?
             .iter()
             .map(|row| message(row, "audit entry"))
+            .collect()
+    }
+
+    async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Signed>, StoreError> {
+        let query =
+            sqlx::query("SELECT head FROM leaves WHERE number >= ? ORDER BY number LIMIT ?")
+                .bind(i64::try_from(from).unwrap_or(i64::MAX))
+                .bind(limit);
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| signed(row, "head"))
             .collect()
     }
 

@@ -296,6 +296,27 @@ async fn roster_epochs_follow_each_other_and_applications_are_kept_once(store: i
     );
 }
 
+async fn leaves_follow_each_other_and_stay(store: impl Store) {
+    let append = async |number: u64, byte| {
+        let change = Change {
+            leaf: Some((number, signed(byte))),
+            ..Change::default()
+        };
+        store.commit(change).await
+    };
+    let leaves: Vec<_> = (0..3).map(signed).collect();
+    let mut kept = vec![];
+    for (number, byte) in [(0, 0), (1, 1), (1, 9), (3, 9), (2, 2)] {
+        kept.push(append(number, byte).await.is_ok());
+    }
+    assert_eq!(kept, [true, true, false, false, true]);
+    let all = store.leaves(0, 9).await.expect("a store");
+    let body = |signed: &Signed| signed.unverified_body().to_vec();
+    let bodies: Vec<_> = all.iter().map(body).collect();
+    assert_eq!(bodies, leaves.iter().map(body).collect::<Vec<_>>());
+    assert_eq!(store.leaves(1, 1).await.expect("a store"), all[1..2]);
+}
+
 macro_rules! on_every_store {
     ($($test:ident)*) => {
         mod memory_store {
@@ -324,6 +345,7 @@ on_every_store! {
     effects_stay_until_they_are_performed
     events_and_entries_are_numbered_without_gaps
     roster_epochs_follow_each_other_and_applications_are_kept_once
+    leaves_follow_each_other_and_stay
 }
 
 /// When a [`Mortal`] store dies.
@@ -427,6 +449,10 @@ impl<S: Store> Store for Mortal<S> {
 
     async fn log(&self, from: u64, limit: u32) -> Result<Vec<wire::LogEntry>, StoreError> {
         self.alive()?.log(from, limit).await
+    }
+
+    async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Signed>, StoreError> {
+        self.alive()?.leaves(from, limit).await
     }
 
     async fn effects(&self) -> Result<Vec<(EffectId, StudyId, Effect)>, StoreError> {

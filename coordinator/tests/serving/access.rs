@@ -98,7 +98,8 @@ fn nobody_may_do_more_than_was_settled() {
         allowed(Some(Role::Site)),
         format!(
             "{enrolment} Studies/List Studies/Show Studies/Watch Studies/Decide Studies/Download \
-             Studies/Release Rounds/NextWork Rounds/UploadStatus Rounds/Upload Rounds/Decline"
+             Studies/Release Rounds/NextWork Rounds/UploadStatus Rounds/Upload Rounds/Decline Audit/SubmitHead \
+             Audit/NewestHead Audit/TreeHead Audit/Inclusion Audit/Consistency"
         )
     );
     assert_eq!(
@@ -110,11 +111,17 @@ fn nobody_may_do_more_than_was_settled() {
     );
     assert_eq!(
         allowed(Some(Role::Auditor)),
-        format!("{enrolment} Studies/List Studies/Show Studies/Watch Studies/Release Audit/Log")
+        format!(
+            "{enrolment} Studies/List Studies/Show Studies/Watch Studies/Release Audit/Log \
+             Audit/TreeHead Audit/Inclusion Audit/Consistency Audit/Leaves"
+        )
     );
     assert_eq!(
         allowed(Some(Role::Operator)),
-        format!("{enrolment} Studies/List Studies/Show Studies/Watch Studies/Stop Audit/Log")
+        format!(
+            "{enrolment} Studies/List Studies/Show Studies/Watch Studies/Stop Audit/Log \
+             Audit/TreeHead Audit/Inclusion Audit/Consistency Audit/Leaves"
+        )
     );
     assert_eq!(
         allowed(Some(Role::Coordinator)),

@@ -5,4 +5,5 @@ mod enrolment;
 mod harness;
 mod rounds;
 mod studies;
+mod transparency;
 mod uploads;

@@ -128,6 +128,22 @@ impl Writer<'_> {
         Ok(())
     }
 
+    pub(super) async fn leaf(&mut self, change: &Change) -> Result<(), StoreError> {
+        let Some((number, head)) = &change.leaf else {
+            return Ok(());
+        };
+        let query = sqlx::query(
+            "INSERT INTO leaves SELECT ?1, ?2 \
+             WHERE ?1 = (SELECT coalesce(max(number) + 1, 0) FROM leaves)",
+        )
+        .bind(*number as i64)
+        .bind(head.to_bytes());
+        match self.run(query).await? {
+            1 => Ok(()),
+            _ => Err(StoreError::Conflict),
+        }
+    }
+
     pub(super) async fn effects(&mut self, change: &Change) -> Result<(), StoreError> {
         if let Some(performed) = change.performed {
             let query = sqlx::query("DELETE FROM effects WHERE id = ?").bind(performed.0);
