@@ -2,23 +2,30 @@
 //!
 //! Everything is believed from one fingerprint on, the *trust root*, which the auditor has from
 //! elsewhere: governance's key signed the roster, the roster names each site's identity key, that
-//! key signed which key signs the site's ledger, and that one signed every entry.
+//! key signed which key signs the site's ledger, and that one signed every entry. The roster also
+//! names the coordinator, which signed the receipts and its log.
 
 pub mod export;
+mod limits;
+pub mod log;
+mod receipts;
 
 use std::collections::{BTreeMap, HashSet};
 
 use consilium_privacy::{
     OutOfRange,
     audit::{
-        Export, Finding, Flaw, Place, PlanText, ReceiptCheck, SiteExport, SiteStatement, Target,
-        Terms, check, compare,
+        Export, Finding, Flaw, Place, PlanText, SiteExport, SiteStatement, Target, Terms, check,
+        compare,
     },
     ledger::Entry,
 };
 use consilium_proto::{
-    Digest, Member, MemberId, Plan, Role, Roster, Signed, plan::NoiseTarget, signed::Purpose,
+    Digest, Member, MemberId, Plan, Role, Roster, Signed, TreeHead, plan::NoiseTarget,
+    signed::Purpose,
 };
+
+use self::receipts::{Owner, Seen, split_views};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -31,6 +38,14 @@ pub struct Verdict {
     pub absent: Vec<String>,
     /// Everything that is not as it must be.
     pub findings: Vec<Finding>,
+    /// The newest epoch that was believed.
+    believed: Option<Roster>,
+    /// Heads of the coordinator's log that sites kept.
+    seen: Vec<Seen>,
+    /// Head of the coordinator's log, where that was given and believed.
+    log: Option<TreeHead>,
+    /// Newest entry of sites in the file, and in a log that is newer than the file.
+    later: BTreeMap<String, (u64, u64)>,
 }
 
 /// A site and its ledger.
@@ -44,17 +59,15 @@ pub struct Site {
     pub plans: BTreeMap<[u8; 16], Plan>,
     /// Its entries, as far as they could be read.
     pub entries: Vec<Entry>,
-    /// Receipts of the coordinator that it keeps.
-    pub receipts: usize,
+    /// The entries for which it keeps the coordinator's receipt.
+    pub receipts: Vec<u64>,
     /// Whether something in its part is not as it must be.
     pub is_sound: bool,
 }
 
 impl Verdict {
     /// Checks the bytes of an export, believing nobody but the owner of the trust root.
-    ///
-    /// `receipt` looks into receipts; without it they are only compared with what the site signed.
-    pub fn of(bytes: &[u8], trust_root: &Digest, receipt: Option<ReceiptCheck<'_>>) -> Self {
+    pub fn of(bytes: &[u8], trust_root: &Digest) -> Self {
         let mut verdict = Self::default();
         let export = match Export::from_bytes(bytes) {
             Ok(export) => export,
@@ -79,10 +92,11 @@ impl Verdict {
                         "this site is in the file twice",
                     );
                 }
-                Ok((member, statement)) => verdict.look(site, member, statement, receipt),
+                Ok((member, statement)) => verdict.look(site, &roster, member, statement),
                 Err(reason) => verdict.find(Some(label), Place::Statement, reason),
             }
         }
+        verdict.findings.extend(split_views(&verdict.seen));
         let is_absent = |member: &&Member| {
             member.role == Role::Site && !member.revoked && verdict.site(member.id).is_none()
         };
@@ -91,11 +105,19 @@ impl Verdict {
         if export.sites.is_empty() {
             verdict.find(None, Place::File, "it holds no site");
         }
+        verdict.believed = Some(roster);
         verdict
     }
 
-    /// Compares with an older export of the same federation: what was there must still be there.
+    /// Compares with an older export of the same federation: what was there must still be there,
+    /// and the coordinator must have told the same history.
     pub fn compare(&mut self, older: &Self) {
+        let seen: Vec<_> = older.seen.iter().chain(&self.seen).cloned().collect();
+        for finding in split_views(&seen) {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+        }
         if let Some(first) = older.findings.first() {
             let text = format!("the older export does not verify itself: {first}");
             self.find(None, Place::File, text);
@@ -139,11 +161,6 @@ impl Verdict {
         self.sites.iter().find(|site| site.member.id == id)
     }
 
-    /// Receipts in the file.
-    pub fn receipts(&self) -> usize {
-        self.sites.iter().map(|site| site.receipts).sum()
-    }
-
     fn find(&mut self, site: Option<String>, place: Place, text: impl Into<String>) {
         self.push(site, place, Flaw::Part(text.into()));
     }
@@ -184,24 +201,33 @@ impl Verdict {
     fn look(
         &mut self,
         site: &SiteExport,
+        roster: &Roster,
         member: Member,
         statement: SiteStatement,
-        receipt: Option<ReceiptCheck<'_>>,
     ) {
         let name = member.name.to_string();
         let before = self.findings.len();
         let (plans, terms) = self.believe_plans(&name, &site.plans, &statement);
-        let ledger = check(site, &statement, &terms, receipt);
+        let ledger = check(site, &statement, &terms);
         for (place, flaw) in ledger.flaws {
             self.push(Some(name.clone()), place, flaw);
         }
+        let owner = Owner {
+            roster,
+            member: &member,
+            statement: &statement,
+            entries: &ledger.entries,
+        };
+        let (seen, findings) = owner.look(&site.receipts);
+        self.seen.extend(seen);
+        self.findings.extend(findings);
         self.sites.push(Site {
             is_sound: self.findings.len() == before,
             member,
             statement,
             plans,
             entries: ledger.entries,
-            receipts: site.receipts.len(),
+            receipts: site.receipts.iter().map(|kept| kept.sequence).collect(),
         });
     }
 
@@ -297,46 +323,6 @@ fn terms_of(plan: &Plan, public_size: Option<u64>) -> Result<Terms, OutOfRange> 
         },
         public_size,
     })
-}
-
-/// What no check of a file can show, and what this one could not for want of evidence.
-pub fn limits(verdict: &Verdict, receipts_are_checked: bool) -> Vec<String> {
-    let mut limits: Vec<String> = [
-        "a site that trains outside its ledger: what was never charged leaves no entry",
-        "a site that charges, and then adds no noise, or less, or clips nothing: an auditor inside \
-         the hospital can repeat a round from its secret, and canaries can find it out",
-        "a site whose batches are not drawn by independent coins, or that counts one patient as many: \
-         a data set without patient column takes each record for a patient",
-        "studies without privacy: they are not charged, and protect nobody",
-        "whether a public size is public knowledge, and whether the patients behind a data set are \
-         those who were meant",
-        "patients whose records lie in several hospitals or data sets: what they spend adds up",
-        "when an entry was written: times are those of the site's own clock",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    limits.push(match (verdict.receipts(), receipts_are_checked) {
-        (0, _) => "entries that were cut off before the export, or a ledger shown differently to \
-                   others: the file holds no receipts of the coordinator, so only an older export \
-                   (--against) can show that"
-            .to_owned(),
-        (held, false) => format!(
-            "whether the file's {held} receipts are the coordinator's: they were compared with \
-             what the sites signed, and not looked into"
-        ),
-        (_, true) => {
-            "entries after the last receipt, if they were cut off before the export: only \
-                      an older export (--against) can show that"
-                .to_owned()
-        }
-    });
-    if !verdict.absent.is_empty() {
-        limits.push(format!(
-            "anything about sites of the roster that are not in the file: {}",
-            verdict.absent.join(", ")
-        ));
-    }
-    limits
 }
 
 #[cfg(test)]

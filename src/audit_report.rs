@@ -12,7 +12,7 @@ use consilium_privacy::{
 use consilium_proto::{Digest, Plan};
 use serde::Serialize;
 
-use crate::audit::{Site, Verdict, limits};
+use crate::audit::{Site, Verdict};
 
 pub(crate) use page::mechanism;
 pub use page::to_html;
@@ -151,7 +151,7 @@ pub struct RoundReport {
 impl Report {
     /// Accounts for everything in a verdict.
     pub fn of(verdict: Verdict, trust_root: Digest) -> Self {
-        let cannot_show = limits(&verdict, false);
+        let cannot_show = verdict.limits();
         Self {
             trust_root,
             sound: verdict.findings.is_empty(),
@@ -182,7 +182,7 @@ impl SiteReport {
             ledger_key: statement.ledger_key,
             entries: statement.entries,
             head: statement.head,
-            receipts: site.receipts,
+            receipts: site.receipts.len(),
             data_sets: accounts
                 .into_iter()
                 .map(|account| DataSetReport {

@@ -6,7 +6,7 @@ mod coordinator;
 mod enrol;
 mod governance;
 mod node;
-pub(crate) mod privacy;
+mod privacy;
 mod study;
 
 use anyhow::Result;
@@ -52,7 +52,7 @@ enum Command {
     /// Membership of a researcher
     #[command(subcommand)]
     Researcher(enrol::Command),
-    /// Check what is claimed: nothing here needs a coordinator
+    /// Check what is claimed: ledgers, noise, budgets
     #[command(subcommand)]
     Audit(audit::Command),
     /// Membership of an auditor

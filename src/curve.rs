@@ -1,16 +1,13 @@
 //! Learning curves: the scores of a study's versions as a table and as a picture.
 
-mod raster;
-
-use std::fmt::Write as _;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use consilium_proto::wire;
-use image::Rgb;
 use serde::Serialize;
 
-use self::raster::Canvas;
-use crate::scoring::Figures;
+use crate::{
+    chart::{BLUE, Chart, Colour, RED, Series},
+    scoring::Figures,
+};
 
 /// One published version.
 #[derive(Debug, Clone, Serialize)]
@@ -77,171 +74,32 @@ pub fn to_csv(points: &[Point]) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Size of the picture and of the frame in it, in pixels.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 400.0;
-const LEFT: f64 = 50.0;
-const TOP: f64 = 40.0;
-const FRAME_WIDTH: f64 = 560.0;
-const FRAME_HEIGHT: f64 = 300.0;
-
 /// Scores that are drawn, in this order.
-const SERIES: [&str; 2] = ["accuracy", "auc"];
+const SERIES: [(&str, Colour); 2] = [("accuracy", BLUE), ("auc", RED)];
+
+/// The scores of classification over versions, from 0 to 1, as a picture. None where no version was
+/// scored, or the task has no such scores.
+pub(crate) fn to_chart(title: &str, points: &[Point]) -> Option<Chart> {
+    let series = SERIES.map(|(name, colour)| Series {
+        name,
+        colour,
+        points: points
+            .iter()
+            .filter_map(|point| Some((f64::from(point.version), score(point, name)?)))
+            .collect(),
+    });
+    let is_scored = series.iter().any(|series| !series.points.is_empty());
+    is_scored.then(|| Chart {
+        title: title.to_owned(),
+        below: "round",
+        top: Some(1.0),
+        series: series.into(),
+    })
+}
 
 fn score(point: &Point, name: &str) -> Option<f64> {
     let at = Figures::NAMES.iter().position(|known| *known == name)?;
     point.figures?.values()[at]
-}
-
-/// The right end of the axis of versions; none where there is no score to draw.
-fn last_scored(points: &[Point]) -> Option<u32> {
-    let is_scored = |point: &Point| SERIES.iter().any(|name| score(point, name).is_some());
-    let last = points.iter().map(|point| point.version).max()?.max(1);
-    points.iter().any(is_scored).then_some(last)
-}
-
-fn x(version: u32, last: u32) -> f64 {
-    LEFT + FRAME_WIDTH * f64::from(version) / f64::from(last)
-}
-
-fn y(score: f64) -> f64 {
-    TOP + FRAME_HEIGHT * (1.0 - score)
-}
-
-/// The scores of classification over versions, from 0 to 1, as an SVG. None where no version was
-/// scored, or the task has no such scores.
-pub fn to_svg(title: &str, points: &[Point]) -> Option<String> {
-    let series = SERIES.iter().zip(["#1f77b4", "#d62728"]);
-    let last = last_scored(points)?;
-    let x = |version: u32| x(version, last);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>\n",
-        escape(title)
-    );
-    for tenth in (0..=10).step_by(2) {
-        let score = f64::from(tenth) / 10.0;
-        let at = y(score);
-        let right = LEFT + FRAME_WIDTH;
-        line(
-            &mut svg,
-            format_args!(
-                "<path d=\"M{LEFT} {at:.1}H{right}\" stroke=\"#ddd\"/>\
-             <text x=\"44\" y=\"{:.1}\" text-anchor=\"end\">{score:.1}</text>",
-                at + 4.0
-            ),
-        );
-    }
-    for version in (0..=last).step_by(last.div_ceil(10) as usize) {
-        let (at, below) = (x(version), TOP + FRAME_HEIGHT + 18.0);
-        line(
-            &mut svg,
-            format_args!(
-                "<text x=\"{at:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{version}</text>"
-            ),
-        );
-    }
-    line(
-        &mut svg,
-        format_args!(
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">round</text>",
-            LEFT + FRAME_WIDTH / 2.0,
-            HEIGHT - 20.0
-        ),
-    );
-    for (index, (name, colour)) in series.enumerate() {
-        let known = points
-            .iter()
-            .filter_map(|point| Some((point.version, score(point, name)?)));
-        let known: Vec<_> = known
-            .map(|(version, score)| (x(version), y(score)))
-            .collect();
-        let path: Vec<_> = known
-            .iter()
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
-        line(
-            &mut svg,
-            format_args!(
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-                path.join(" ")
-            ),
-        );
-        for (x, y) in known {
-            line(
-                &mut svg,
-                format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"),
-            );
-        }
-        let (at, top) = (
-            LEFT + FRAME_WIDTH - 90.0,
-            TOP + FRAME_HEIGHT - 40.0 + 18.0 * index as f64,
-        );
-        line(
-            &mut svg,
-            format_args!(
-                "<rect x=\"{at}\" y=\"{}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>\
-             <text x=\"{}\" y=\"{top}\">{name}</text>",
-                top - 6.0,
-                at + 18.0
-            ),
-        );
-    }
-    svg += "</svg>\n";
-    Some(svg)
-}
-
-/// The same picture as pixels, without its title, as a PNG.
-///
-/// # Errors
-/// The encoder refuses, which it has no reason to.
-pub fn to_png(points: &[Point]) -> Result<Option<Vec<u8>>> {
-    const GREY: Rgb<u8> = Rgb([221; 3]);
-    const BLACK: Rgb<u8> = Rgb([0; 3]);
-    let Some(last) = last_scored(points) else {
-        return Ok(None);
-    };
-    let x = |version: u32| x(version, last);
-    let mut canvas = Canvas::new(WIDTH, HEIGHT);
-    for tenth in (0..=10).step_by(2) {
-        let score = f64::from(tenth) / 10.0;
-        canvas.line((LEFT, y(score)), (LEFT + FRAME_WIDTH, y(score)), 1.0, GREY);
-        canvas.text((LEFT / 2.0, y(score)), &format!("{score:.1}"), BLACK);
-    }
-    let below = TOP + FRAME_HEIGHT;
-    for version in (0..=last).step_by(last.div_ceil(10) as usize) {
-        canvas.text((x(version), below + 14.0), &version.to_string(), BLACK);
-    }
-    canvas.text((LEFT + FRAME_WIDTH / 2.0, HEIGHT - 24.0), "round", BLACK);
-    let colours = [Rgb([31, 119, 180]), Rgb([214, 39, 40])];
-    for ((name, colour), above) in SERIES.iter().zip(colours).zip([40.0, 20.0]) {
-        let known = points
-            .iter()
-            .filter_map(|point| Some((x(point.version), y(score(point, name)?))));
-        let known: Vec<_> = known.collect();
-        for pair in known.windows(2) {
-            canvas.line(pair[0], pair[1], 2.0, colour);
-        }
-        known
-            .iter()
-            .for_each(|place| canvas.dot(*place, 3.0, colour));
-        canvas.text((LEFT + FRAME_WIDTH - 50.0, below - above), name, colour);
-    }
-    Ok(Some(canvas.to_png().context("drawing the learning curve")?))
-}
-
-fn line(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(svg, "{text}");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -279,39 +137,20 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_shows_every_version_and_escapes_its_title() {
-        let svg = to_svg("a < b", &points()).expect("a picture");
+    fn a_picture_shows_every_version_from_nothing_to_all_right() {
+        let svg = to_chart("a < b", &points()).expect("a picture").to_svg();
         assert!(svg.contains("a &lt; b"));
         // Accuracy goes from the middle of the left side to the right upper corner.
-        assert!(svg.contains("points=\"50.0,190.0 610.0,40.0\""), "{svg}");
-        assert_eq!(svg.matches("<circle").count(), 4);
-    }
-
-    #[test]
-    fn the_pixels_show_the_same_curve() {
-        let png = to_png(&points()).expect("drawn").expect("a picture");
-        let picture = image::load_from_memory(&png).expect("a PNG").into_rgb8();
-        assert_eq!(picture.dimensions(), (1280, 800));
-        // Two pixels a unit: accuracy rises from (50, 190) to (610, 40), AUC stays at its half.
-        let (blue, red) = (Rgb([31, 119, 180]), Rgb([214, 39, 40]));
-        assert_eq!(*picture.get_pixel(2 * 330, 2 * 115), blue);
-        assert_eq!(*picture.get_pixel(2 * 610, 2 * 40), blue);
-        assert_eq!(*picture.get_pixel(2 * 330, 2 * 190), red);
-        assert_eq!(*picture.get_pixel(2 * 330, 2 * 80), Rgb([255; 3]));
-        // Below the frame stand "0", "1" and "round".
-        let dark = |from: u32, to: u32| {
-            let rows = (2 * 345..800).flat_map(|y| (from..to).map(move |x| (x, y)));
-            rows.filter(|(x, y)| picture.get_pixel(*x, *y).0 == [0; 3])
-                .count()
-        };
-        assert!(dark(80, 120) > 0 && dark(1200, 1240) > 0 && dark(600, 720) > 0);
+        assert!(svg.contains("points=\"60.0,190.0 610.0,40.0\""), "{svg}");
+        // A curve, a mark beside its name and two dots, for each of two scores.
+        assert_eq!(svg.matches("#1f77b4").count(), 4, "{svg}");
+        assert_eq!(svg.matches("#d62728").count(), 4, "{svg}");
     }
 
     #[test]
     fn without_scores_there_is_no_picture() {
         let mut points = points();
         points.iter_mut().for_each(|point| point.figures = None);
-        assert_eq!(to_svg("x", &points), None);
-        assert_eq!(to_png(&points).expect("drawn"), None);
+        assert!(to_chart("x", &points).is_none());
     }
 }

@@ -17,6 +17,7 @@
 
 pub mod audit;
 pub mod audit_report;
+mod chart;
 pub mod cli;
 pub mod curve;
 pub mod demo;

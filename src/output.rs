@@ -2,7 +2,10 @@
 
 use std::{
     fmt::Display,
+    fs::Permissions,
     io::{self, IsTerminal as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
@@ -22,6 +25,26 @@ pub fn line(text: impl Display) -> Result<()> {
 /// As [`line()`].
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value)?)
+}
+
+/// Writes a file whole or not at all, readable as other files of this person are.
+///
+/// # Errors
+/// The folder is not there or may not be written, or the disk is full.
+pub fn file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Tells a person something that is no result. A closed standard error stops nothing.

@@ -2,8 +2,9 @@
 //!
 //! An [`Export`] holds, for each site, what it signed about its ledger ([`SiteStatement`]), the
 //! plans of its studies, the ledger's entries as exact bytes and the receipts it keeps. This module
-//! reads the file, replays the ledger's rules and accounts what was spent; who the sites are
-//! (the roster, the signature below a statement) is for the caller, who knows the federation.
+//! reads the file, replays the ledger's rules and accounts what was spent; who the sites and their
+//! coordinator are (the roster, the signature below a statement, what a receipt says) is for the
+//! caller, who knows the federation.
 //!
 //! Every byte of a file is covered: a line is believed only in the one form that this version
 //! writes; statement, entries and roster are signed; plans and receipts stand in the statement by
@@ -27,7 +28,7 @@ pub use file::{Export, FormatError, PlanText, Receipt, SiteExport};
 pub use finding::{Finding, Flaw, Place};
 pub use hexadecimal::Hex;
 pub use older::compare;
-pub use rules::{Ledger, ReceiptCheck, check};
+pub use rules::{Ledger, check};
 pub use statement::{DataSetStated, SiteStatement, StudyStated};
 pub use terms::{Target, Terms};
 

@@ -4,7 +4,7 @@
 //! proof of consistency ties together, both signed by one coordinator, show that it has told two
 //! histories. Proofs are verified by the crate `ct-merkle`; the coordinator makes them.
 
-use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
+use ct_merkle::{ConsistencyProof, InclusionProof, RootHash, mem_backed_tree::MemoryBackedTree};
 use prost::Message as _;
 use sha2::Sha256;
 
@@ -160,6 +160,17 @@ impl TreeHead {
     }
 }
 
+/// The roots of a log as it grew: the first of the empty log, the last with all leaves.
+pub fn roots(leaves: impl IntoIterator<Item = Vec<u8>>) -> Vec<Digest> {
+    let mut tree = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    let mut roots = vec![Digest::plain(b"")];
+    for leaf in leaves {
+        tree.push(leaf);
+        roots.push(<[u8; 32]>::from(*tree.root().as_bytes()).into());
+    }
+    roots
+}
+
 fn joined(proof: &[Digest]) -> Vec<u8> {
     proof.iter().flat_map(|hash| *hash.as_bytes()).collect()
 }
@@ -225,6 +236,9 @@ mod tests {
         let (ab, cd, ef) = (node(a, b), node(c, d), node(e, f));
         let (three, seven) = (head(3, ROOT_OF_3), head(7, ROOT_OF_7));
         assert_eq!(node(ab, c), three.root);
+        let grown = roots(LEAVES.map(<[u8]>::to_vec));
+        assert_eq!((grown[1], grown[2]), (a, ab));
+        assert_eq!((grown[3], grown[7]), (three.root, seven.root));
         assert_eq!(node(node(ab, cd), node(ef, g)), seven.root);
         // RFC 6962, section 2.1.3: the paths of a tree of seven leaves.
         for (at, path) in [

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use consilium_agent::{membership::Membership, store::Store};
 use consilium_privacy::{
-    audit::{DataSetStated, Export, Hex, PlanText, SiteExport, SiteStatement, StudyStated},
+    audit::{
+        DataSetStated, Export, Hex, PlanText, Receipt, SiteExport, SiteStatement, StudyStated,
+    },
     ledger::{Entry, Head, NO_STUDY},
     seal::SealingKey,
 };
@@ -46,7 +48,16 @@ pub async fn read(folder: &Path, key: Arc<SealingKey>, now: u64) -> Result<Part>
 }
 
 async fn read_ledger(store: &Store, membership: &Membership, now: u64) -> Result<SiteExport> {
+    // The agent may go on meanwhile: read in this order, no receipt is for an entry not read.
+    let receipts = store.receipts().await?;
     let entries = store.ledger_entries().await?;
+    let receipts: Vec<_> = receipts
+        .into_iter()
+        .map(|(sequence, receipt)| Receipt {
+            sequence,
+            bytes: Hex(receipt.to_bytes()),
+        })
+        .collect();
     let charged = entries.iter().filter_map(|entry| entry.fact.charged());
     let studies: BTreeSet<_> = charged.map(|charged| charged.study).collect();
     let (mut plans, mut stated) = (Vec::new(), Vec::new());
@@ -86,7 +97,7 @@ async fn read_ledger(store: &Store, membership: &Membership, now: u64) -> Result
             })
             .collect(),
         studies: stated,
-        receipts: Hex(SiteStatement::digest_of(&[])),
+        receipts: Hex(SiteStatement::digest_of(&receipts)),
     };
     let signed = membership
         .identity()
@@ -95,7 +106,7 @@ async fn read_ledger(store: &Store, membership: &Membership, now: u64) -> Result
         statement: signed.to_bytes(),
         plans,
         entries: entries.iter().map(Entry::to_bytes).collect(),
-        receipts: Vec::new(),
+        receipts,
     })
 }
 

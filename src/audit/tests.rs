@@ -1,166 +1,30 @@
 //! Whole exports of a made-up federation, and what is found when somebody changed them.
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+mod fixture;
+mod history;
 
-use consilium_privacy::{
-    accountant::Charge,
-    audit::{Hex, Receipt, StudyStated},
-    ledger::{
-        Budget, ChargeRequest, Generator, Head, Ledger, LedgerKey, Made, MemoryJournal,
-        Purpose as Released, Repeat,
-    },
-};
-use consilium_proto::{Signer, roster::Application};
+use consilium_privacy::{audit::Hex, ledger::Head};
 
+use self::fixture::{Federation, Log, STUDY, found, part, signer};
 use super::*;
 use crate::audit_report::{Report, to_html};
 
-const STUDY: [u8; 16] = [5; 16];
-const SOUND: &str = "within range";
-
-struct Federation {
-    root: Digest,
-    roster: Vec<Vec<u8>>,
-    sites: Vec<Signer>,
-}
-
-fn signer() -> Signer {
-    Signer::from_pkcs8(&Signer::generate().expect("randomness")).expect("a fresh key")
-}
-
-/// A federation with these sites.
-fn federation(names: &[&str]) -> Federation {
-    let governance = signer();
-    let root = governance.public_key().fingerprint();
-    let first = Roster::found(&governance, 1);
-    let mut roster = Roster::open_first(&first, &root).expect("its own");
-    let (mut epochs, mut sites) = (vec![first.to_bytes()], Vec::new());
-    for name in names {
-        let site = signer();
-        let application = Application {
-            name: name.parse().expect("a name"),
-            role: Role::Site,
-            identity_key: site.public_key(),
-            tls_key_digest: Digest::plain(name.as_bytes()),
-        };
-        let next = roster.admit(application, &governance, 1, 100).expect("new");
-        roster = roster.open_next(&next).expect("its own");
-        epochs.push(next.to_bytes());
-        sites.push(site);
-    }
-    Federation {
-        root,
-        roster: epochs,
-        sites,
-    }
-}
-
-fn plan() -> Plan {
-    let text =
-        include_str!("../../examples/pneumonia.toml").replace("epsilon = 8.0", "epsilon = 20.0");
-    Plan::from_toml(&text).expect("a sound example")
-}
-
-/// One site's part: some rounds with every patient in every batch, which is quick to account.
-fn part(identity: &Signer, rounds: u32) -> SiteExport {
-    let budget = |epsilon: f64| Budget {
-        epsilon: epsilon.try_into().expect(SOUND),
-        delta: 1e-5.try_into().expect(SOUND),
-    };
-    let key = Arc::new(LedgerKey::from_seed([1; 32]));
-    let budgets = [("chest".to_owned(), budget(30.0))];
-    let mut ledger = Ledger::open(MemoryJournal::default(), key.clone(), budgets).expect("empty");
-    for round in 1..=rounds {
-        let request = ChargeRequest {
-            data_set: "chest".into(),
-            study: STUDY,
-            round,
-            attempt: 1,
-            purpose: Released::Training,
-            charge: Charge::SampledGaussian {
-                q: 1.0.try_into().expect(SOUND),
-                sigma: 8.0.try_into().expect(SOUND),
-                steps: 10,
-            },
-            study_cap: Some(budget(20.0)),
-            repeat: Repeat::Refuse,
-            key: Some([round as u8; 32].into()),
-        };
-        let grant = ledger.reserve(request, UNIX_EPOCH).expect("within budget");
-        let made = Made {
-            charge: grant.sequence(),
-            generator: Generator::Aes256Gcm,
-            taken: 10,
-            clipping_norm: 1.0.try_into().expect(SOUND),
-            batch_size: 128,
-            start: [1; 32],
-            update: [2; 32],
-        };
-        ledger.record(made, UNIX_EPOCH).expect("paid for");
-    }
-    let (head, canonical) = (ledger.head(), plan().to_canonical());
-    let receipts = vec![Receipt {
-        sequence: 1,
-        bytes: Hex(b"receipt".to_vec()),
-    }];
-    let statement = SiteStatement {
-        ledger_key: Hex(*key.public_key().as_bytes()),
-        entries: head.sequence,
-        head: Hex(head.hash),
-        at: 7,
-        data_sets: vec![],
-        studies: vec![StudyStated {
-            study: Hex(STUDY),
-            plan: Hex(*Plan::digest_of(&canonical).as_bytes()),
-            public_size: Some(100),
-        }],
-        receipts: Hex(SiteStatement::digest_of(&receipts)),
-    };
-    SiteExport {
-        statement: identity
-            .sign(Purpose::LedgerKey, statement.to_bytes())
-            .to_bytes(),
-        plans: vec![PlanText {
-            study: Hex(STUDY),
-            canonical: String::from_utf8(canonical).expect("text"),
-        }],
-        entries: ledger.entries().iter().map(Entry::to_bytes).collect(),
-        receipts,
-    }
-}
-
-fn export(federation: &Federation, rounds: u32) -> Export {
-    let parts = federation.sites.iter().map(|site| part(site, rounds));
-    Export {
-        roster: federation.roster.clone(),
-        sites: parts.collect(),
-    }
-}
-
-fn found(verdict: &Verdict) -> String {
-    let texts: Vec<_> = verdict.findings.iter().map(ToString::to_string).collect();
-    texts.join("\n")
-}
-
 #[test]
 fn a_sound_export_is_believed_from_its_own_root_only() {
-    let federation = federation(&["St. Mary", "北京"]);
-    let bytes = export(&federation, 2).to_bytes();
-    let verdict = Verdict::of(&bytes, &federation.root, None);
+    let federation = Federation::of(&["St. Mary", "北京"]);
+    let bytes = federation.export(2).to_bytes();
+    let verdict = Verdict::of(&bytes, &federation.root);
     assert_eq!(found(&verdict), "");
     assert!(verdict.sites.len() == 2 && verdict.sites.iter().all(|site| site.is_sound));
-    assert!(
-        limits(&verdict, false)
-            .iter()
-            .any(|text| text.contains("2 receipts"))
-    );
+    assert_eq!(verdict.sites[1].receipts, [3, 5]);
+    assert!(!verdict.limits().join("\n").contains("no receipt"));
 
-    let other = Verdict::of(&bytes, &Digest::plain(b"another"), None);
+    let other = Verdict::of(&bytes, &Digest::plain(b"another"));
     assert!(found(&other).contains("roster epoch 0: roster is signed by governance"));
     assert!(other.sites.is_empty());
     for not_an_export in [&b""[..], b"\n", b"{}\n", &[0xFF; 9]] {
         assert!(
-            !Verdict::of(not_an_export, &federation.root, None)
+            !Verdict::of(not_an_export, &federation.root)
                 .findings
                 .is_empty()
         );
@@ -169,11 +33,13 @@ fn a_sound_export_is_believed_from_its_own_root_only() {
 
 #[test]
 fn strangers_and_sites_that_are_there_twice_are_found() {
-    let federation = federation(&["St. Mary"]);
-    let mut export = export(&federation, 1);
-    export.sites.push(part(&signer(), 1));
+    let federation = Federation::of(&["St. Mary"]);
+    let mut export = federation.export(1);
+    export
+        .sites
+        .push(part(&signer(), 1, &mut Log::new(&federation)));
     export.sites.push(export.sites[0].clone());
-    let verdict = Verdict::of(&export.to_bytes(), &federation.root, None);
+    let verdict = Verdict::of(&export.to_bytes(), &federation.root);
     let text = found(&verdict);
     assert!(
         text.contains("site 2 of the file, the site's statement: no site of the roster"),
@@ -185,16 +51,16 @@ fn strangers_and_sites_that_are_there_twice_are_found() {
     );
 
     export.sites = vec![];
-    let verdict = Verdict::of(&export.to_bytes(), &federation.root, None);
+    let verdict = Verdict::of(&export.to_bytes(), &federation.root);
     assert!(found(&verdict).contains("it holds no site"));
     assert_eq!(verdict.absent, ["St. Mary"]);
 }
 
 #[test]
 fn an_older_export_shows_a_ledger_that_was_rolled_back_forked_or_begun_anew() {
-    let federation = federation(&["St. Mary"]);
-    let of = |export: &Export| Verdict::of(&export.to_bytes(), &federation.root, None);
-    let (short, long) = (export(&federation, 1), export(&federation, 2));
+    let federation = Federation::of(&["St. Mary"]);
+    let of = |export: &Export| Verdict::of(&export.to_bytes(), &federation.root);
+    let (short, long) = (federation.export(1), federation.export(2));
     let mut verdict = of(&long);
     verdict.compare(&of(&short));
     assert_eq!(found(&verdict), "");
@@ -222,9 +88,9 @@ fn an_older_export_shows_a_ledger_that_was_rolled_back_forked_or_begun_anew() {
 
 #[test]
 fn every_byte_that_is_changed_is_reported_where_it_stands() {
-    let federation = federation(&["A"]);
-    let sound = export(&federation, 1).to_bytes();
-    assert_eq!(found(&Verdict::of(&sound, &federation.root, None)), "");
+    let federation = Federation::of(&["A"]);
+    let sound = federation.export(1).to_bytes();
+    assert_eq!(found(&Verdict::of(&sound, &federation.root)), "");
     let (mut line, mut entries, mut epochs) = (1, 0, 0);
     let mut bytes = sound.clone();
     for text in sound.split_inclusive(|&byte| byte == b'\n') {
@@ -248,7 +114,7 @@ fn every_byte_that_is_changed_is_reported_where_it_stands() {
         for at in start..start + text.len() {
             let bit = 1 << (at % 8);
             bytes[at] ^= bit;
-            let text = found(&Verdict::of(&bytes, &federation.root, None));
+            let text = found(&Verdict::of(&bytes, &federation.root));
             let is_named = text.contains(&place) || text.contains(&format!("line {line} "));
             assert!(is_named, "byte {at} of {place}, line {line}: {text}");
             bytes[at] ^= bit;
@@ -257,7 +123,7 @@ fn every_byte_that_is_changed_is_reported_where_it_stands() {
     }
     for cut in (0..sound.len()).step_by(97) {
         assert!(
-            !Verdict::of(&sound[..cut], &federation.root, None)
+            !Verdict::of(&sound[..cut], &federation.root)
                 .findings
                 .is_empty()
         );
@@ -266,11 +132,11 @@ fn every_byte_that_is_changed_is_reported_where_it_stands() {
 
 #[test]
 fn a_page_shows_figures_and_findings_and_nothing_in_it_runs() {
-    let federation = federation(&["<script>alert(1)<"]);
-    let mut export = export(&federation, 2);
+    let federation = Federation::of(&["<script>alert(1)<"]);
+    let mut export = federation.export(2);
     let of = |export: &Export| {
         Report::of(
-            Verdict::of(&export.to_bytes(), &federation.root, None),
+            Verdict::of(&export.to_bytes(), &federation.root),
             federation.root,
         )
     };
@@ -304,12 +170,12 @@ fn a_page_shows_figures_and_findings_and_nothing_in_it_runs() {
 
 #[test]
 fn heads_are_those_of_the_ledger() {
-    let federation = federation(&["A"]);
-    let empty = part(&federation.sites[0], 0);
+    let federation = Federation::of(&["A"]);
+    let empty = part(&federation.sites[0], 0, &mut Log::new(&federation));
     let export = Export {
         roster: federation.roster.clone(),
         sites: vec![empty],
     };
-    let verdict = Verdict::of(&export.to_bytes(), &federation.root, None);
+    let verdict = Verdict::of(&export.to_bytes(), &federation.root);
     assert_eq!(verdict.sites[0].statement.head(), Head::START);
 }

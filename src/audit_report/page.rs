@@ -6,7 +6,7 @@ use consilium_privacy::accountant::Charge;
 
 use super::{DataSetReport, Figures, Report, RoundReport, SiteReport, StudyReport};
 use crate::{
-    cli::privacy::chart::{Chart, Series},
+    chart::{BLUE, Chart, RED, Series},
     output,
 };
 
@@ -282,15 +282,16 @@ fn picture(study: &StudyReport) -> Option<String> {
     let chart = Chart {
         title: "ε over the rounds that were charged".to_owned(),
         below: "round",
+        top: None,
         series: vec![
             Series {
                 name: "rdp",
-                colour: [0x1f, 0x77, 0xb4],
+                colour: BLUE,
                 points: from_nothing(rdp),
             },
             Series {
                 name: "pld",
-                colour: [0xd6, 0x27, 0x28],
+                colour: RED,
                 points: from_nothing(pld),
             },
         ],

@@ -2,6 +2,7 @@
 
 mod canaries;
 mod export;
+mod log;
 mod report;
 mod verify;
 
@@ -15,7 +16,9 @@ pub(super) enum Command {
     Canaries(Box<canaries::Options>),
     /// Put the ledgers of agents into one file for an auditor, signed by their sites
     Export(export::Options),
-    /// Check such a file, offline: roster, keys, chains, signatures, budgets, plans, every ε
+    /// Fetch the coordinator's log of ledger heads, to check exports against
+    Log(log::Options),
+    /// Check such a file, offline: roster, keys, chains, signatures, receipts, plans, every ε
     Verify(verify::Options),
     /// Say what was planned, spent and left: as text, HTML or JSON
     Report(report::Options),
@@ -26,6 +29,7 @@ impl Command {
         match self {
             Self::Canaries(options) => canaries::run(&options),
             Self::Export(options) => options.run().await,
+            Self::Log(options) => options.run().await,
             Self::Verify(options) => options.run(),
             Self::Report(options) => options.run(),
         }

@@ -1,7 +1,6 @@
 //! `consilium privacy …`: what releases cost, and what noise a target asks for. No network, no
 //! folder, no data.
 
-pub(crate) mod chart;
 mod history;
 mod plan;
 

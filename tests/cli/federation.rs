@@ -215,6 +215,65 @@ impl Federation {
     }
 }
 
+impl Federation {
+    /// An auditor fetches the coordinator's log and compares a site's ledger with it.
+    fn audit(&self, site: &Path, researcher: &Path) {
+        let place = &self.place;
+        let auditor = self.join("auditor", "inspector");
+        let (log, export) = (
+            place.path("coordinator.log-of-heads"),
+            place.path("ledger.jsonl"),
+        );
+        let fetch = ["audit", "log", "--out", text(&log)];
+        // Only auditors and operators see how far all sites have come.
+        let message = fail(&place.on(&fetch, researcher), 4);
+        assert!(message.contains("researcher"), "{message}");
+        assert!(!log.exists());
+        let fetch = [&place.on(&fetch, &auditor)[..], &["--json"]].concat();
+        // One head for each update that left; a second visit finds the same log.
+        assert_eq!(json(&succeed(&fetch))["leaves"], 2);
+        assert_eq!(json(&succeed(&fetch))["leaves"], 2);
+        succeed(&place.on(&["audit", "export", "--out", text(&export)], site));
+        let verify = [
+            "audit",
+            "verify",
+            text(&export),
+            "--trust",
+            &self.root,
+            "--json",
+        ];
+        let verify = [&verify[..], &["--coordinator-log", text(&log)]].concat();
+        let verdict = json(&succeed(&verify));
+        assert_eq!(verdict["sites"][0]["receipts"], 2, "{verdict}");
+        assert!(
+            verdict["cannot_show"]
+                .to_string()
+                .contains("its head: 2 leaves"),
+            "{verdict}"
+        );
+
+        // A leaf less: neither this log nor one that goes on from it is believed.
+        let sound = std::fs::read_to_string(&log).expect("lines");
+        let lines: Vec<_> = sound.lines().collect();
+        let [start @ .., _] = &lines[..] else {
+            panic!("no leaf")
+        };
+        std::fs::write(&log, start.join("\n") + "\n").expect("a file");
+        let output = crate::program::run(&verify);
+        assert_eq!(output.status.code(), Some(6));
+        let verdict = json(&String::from_utf8(output.stdout).expect("text"));
+        assert!(
+            verdict["findings"]
+                .to_string()
+                .contains("1 leaves are not the 2"),
+            "{verdict}"
+        );
+        std::fs::write(&log, sound.replace("leaf", "loaf")).expect("a file");
+        let message = fail(&fetch, 6);
+        assert!(message.contains("is no log"), "{message}");
+    }
+}
+
 /// Twenty dark and twenty light squares, a folder for each.
 pub(crate) fn write_images(folder: &Path) {
     for (class, grey) in [("dark", 40_u8), ("light", 200)] {
@@ -398,6 +457,8 @@ fn a_study_runs_from_the_first_key_to_the_fetched_model() {
     let picture = image::open(out.join("learning-curve.png")).expect("a picture");
     assert_eq!((picture.width(), picture.height()), (1280, 800));
     no_half_written_model_is_left(&place.on(&["study", "fetch", &study], &researcher), place);
+
+    federation.audit(&site, &researcher);
 
     // A patient opts out after the study: the models that saw the patient are named.
     let list = place.path("opted-out.txt");

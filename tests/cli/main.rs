@@ -2,6 +2,7 @@
 
 mod audit;
 mod canaries;
+mod documents;
 mod federation;
 mod plans;
 mod privacy;

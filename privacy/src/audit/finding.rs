@@ -51,6 +51,10 @@ pub enum Place {
     Study([u8; 16]),
     /// The ledger as a whole.
     Ledger,
+    /// The coordinator's log of ledger heads.
+    Log,
+    /// A leaf of that log, counted from 0.
+    Leaf(u64),
 }
 
 impl fmt::Display for Place {
@@ -65,6 +69,8 @@ impl fmt::Display for Place {
             Self::Receipt(sequence) => write!(f, "receipt for entry {sequence}"),
             Self::Study(study) => write!(f, "study {}", Hex(study)),
             Self::Ledger => f.write_str("the ledger"),
+            Self::Log => f.write_str("the coordinator's log"),
+            Self::Leaf(leaf) => write!(f, "leaf {leaf} of the coordinator's log"),
         }
     }
 }

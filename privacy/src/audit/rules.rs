@@ -20,9 +20,6 @@ use crate::{
     },
 };
 
-/// Says why what the coordinator gave for an entry is not to be believed.
-pub type ReceiptCheck<'a> = &'a dyn Fn(&Entry, &[u8]) -> Result<(), String>;
-
 /// A ledger that was looked at.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ledger {
@@ -35,12 +32,12 @@ pub struct Ledger {
 /// Replays a site's ledger.
 ///
 /// `statement` must be what the site signed. `terms` are what the plans fix, by study. Receipts are
-/// compared with the statement, and looked into where `receipt` can.
+/// compared with the statement and the entries; what is in them is the caller's to judge, who
+/// knows the coordinator's key.
 pub fn check(
     site: &SiteExport,
     statement: &SiteStatement,
     terms: &BTreeMap<[u8; 16], Terms>,
-    receipt: Option<ReceiptCheck<'_>>,
 ) -> Ledger {
     let mut flaws = Vec::new();
     let mut entries = Vec::with_capacity(site.entries.len());
@@ -68,7 +65,7 @@ pub fn check(
         let found = judge_study(&study, &entries, terms);
         flaws.extend(found.into_iter().map(|flaw| (place.clone(), flaw)));
     }
-    flaws.extend(judge_receipts(site, statement, &entries, receipt));
+    flaws.extend(judge_receipts(site, statement, &entries));
     Ledger { entries, flaws }
 }
 
@@ -290,29 +287,29 @@ fn judge_study(
     flaws
 }
 
+/// Receipts are those that the site signed, each for an entry of its own, in the entries' order.
 fn judge_receipts(
     site: &SiteExport,
     statement: &SiteStatement,
     entries: &[Entry],
-    check: Option<ReceiptCheck<'_>>,
 ) -> Vec<(Place, Flaw)> {
     let mut flaws = Vec::new();
     if SiteStatement::digest_of(&site.receipts) != statement.receipts.0 {
         let text = "the receipts are not those that the site signed";
         flaws.push((Place::Statement, Flaw::Part(text.to_owned())));
     }
+    let (mut before, last) = (0, entries.last().map_or(0, |entry| entry.sequence));
     for receipt in &site.receipts {
-        let place = usize::try_from(receipt.sequence).unwrap_or(0);
-        let entry = place.checked_sub(1).and_then(|place| entries.get(place));
-        let entry = entry.filter(|entry| entry.sequence == receipt.sequence);
-        let found = match (entry, check) {
-            (None, _) => Err("there is no such entry".to_owned()),
-            (Some(entry), Some(check)) => check(entry, &receipt.bytes.0),
-            (Some(_), None) => Ok(()),
+        let sequence = receipt.sequence;
+        let text = match sequence {
+            sequence if sequence <= before => "it does not come after the receipt before it",
+            sequence if sequence > last => "there is no such entry",
+            _ => {
+                before = sequence;
+                continue;
+            }
         };
-        if let Err(reason) = found {
-            flaws.push((Place::Receipt(receipt.sequence), Flaw::Part(reason)));
-        }
+        flaws.push((Place::Receipt(sequence), Flaw::Part(text.to_owned())));
     }
     flaws
 }

@@ -222,7 +222,12 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 /// How a connection ends when the alert that says why loses the race against its end.
-const CLOSED: [&str; 3] = ["connection closed", "broken pipe", "operation was canceled"];
+const CLOSED: [&str; 4] = [
+    "connection closed",
+    "broken pipe",
+    "operation was canceled",
+    "stream closed because of a broken pipe",
+];
 
 /// Adds what to do to the few TLS failures that people meet.
 fn advise(reason: &str) -> String {
@@ -275,9 +280,11 @@ mod tests {
 
     #[test]
     fn a_connection_that_just_ends_is_explained_as_well() {
-        let (code, message) = explain(&Status::unknown("connection closed"));
-        assert_eq!(code, ErrorCode::Internal);
-        assert!(message.contains("revoked"), "{message}");
+        for reason in CLOSED {
+            let (code, message) = explain(&Status::unknown(reason));
+            assert_eq!(code, ErrorCode::Internal);
+            assert!(message.contains("revoked"), "{message}");
+        }
         let (_, message) = explain(&Status::not_found("there is no study; it expired"));
         assert_eq!(message, "there is no study; it expired");
     }

@@ -35,8 +35,7 @@ impl Options {
         }
         let export = export::join(parts)?;
         let bytes = export.to_bytes();
-        std::fs::write(&self.out, &bytes)
-            .with_context(|| format!("writing {}", self.out.display()))?;
+        output::file(&self.out, &bytes)?;
         let entries: usize = export.sites.iter().map(|site| site.entries.len()).sum();
         if self.json {
             return output::json(&json!({

@@ -1,14 +1,12 @@
 //! `consilium audit report`: what an export says was planned, spent and left.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use consilium_proto::Digest;
 
-use super::verify::{read, refuse_unsound, trust_root};
+use super::verify::Evidence;
 use crate::{
-    audit::Verdict,
     audit_report::{Report, to_html},
     output,
 };
@@ -17,11 +15,8 @@ use crate::{
 /// command with exit code 6.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
-    /// What `audit export` wrote
-    file: PathBuf,
-    /// Fingerprint of the governance key, obtained from elsewhere than the file
-    #[arg(long, value_name = "ROOT")]
-    trust: Option<Digest>,
+    #[command(flatten)]
+    evidence: Evidence,
     /// Write a page with tables and pictures here; it needs nothing else
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
@@ -32,11 +27,10 @@ pub(in crate::cli) struct Options {
 
 impl Options {
     pub(super) fn run(self) -> Result<()> {
-        let root = trust_root(self.trust)?;
-        let report = Report::of(Verdict::of(&read(&self.file)?, &root, None), root);
+        let (verdict, root) = self.evidence.judge()?;
+        let report = Report::of(verdict, root);
         if let Some(path) = &self.html {
-            fs::write(path, to_html(&report))
-                .with_context(|| format!("writing {}", path.display()))?;
+            output::file(path, to_html(&report).as_bytes())?;
             output::note(format_args!("wrote {}", path.display()));
         }
         match self.json {
@@ -46,7 +40,7 @@ impl Options {
         for finding in &report.findings {
             output::note(format_args!("{} {finding}", output::red("finding:")));
         }
-        refuse_unsound(&self.file, report.findings.len())
+        self.evidence.refuse_unsound(report.findings.len())
     }
 }
 

@@ -11,15 +11,21 @@ use clap::Args;
 use consilium_proto::{Digest, ErrorCode};
 use serde_json::{Value, json};
 
-use crate::{
-    audit::{Verdict, limits},
-    failure::refuse,
-    output,
-};
+use crate::{audit::Verdict, failure::refuse, output};
 
 /// Nothing is asked of anybody. Any finding ends the command with exit code 6.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
+    #[command(flatten)]
+    evidence: Evidence,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is checked, and what it is checked against.
+#[derive(Debug, Args)]
+pub(super) struct Evidence {
     /// What `audit export` wrote
     file: PathBuf,
     /// Fingerprint of the governance key, obtained from elsewhere than the file
@@ -28,30 +34,52 @@ pub(in crate::cli) struct Options {
     /// An older export of the same sites: each ledger must be the beginning of the newer one
     #[arg(long, value_name = "OLDER")]
     against: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    /// The coordinator's log, as `audit log` wrote it: what was logged must be in the ledgers
+    #[arg(long, value_name = "LOG")]
+    coordinator_log: Option<PathBuf>,
 }
 
 impl Options {
     pub(super) fn run(self) -> Result<()> {
         let started = Instant::now();
-        let root = trust_root(self.trust)?;
-        let mut verdict = Verdict::of(&read(&self.file)?, &root, None);
-        if let Some(older) = &self.against {
-            verdict.compare(&Verdict::of(&read(older)?, &root, None));
-        }
+        let (verdict, root) = self.evidence.judge()?;
         let seconds = started.elapsed().as_secs_f64();
         match self.json {
             true => output::json(&object(&verdict, &root, seconds))?,
             false => print(&verdict, seconds)?,
         }
-        refuse_unsound(&self.file, verdict.findings.len())
+        self.evidence.refuse_unsound(verdict.findings.len())
+    }
+}
+
+impl Evidence {
+    /// Checks the file with everything that was given, from the trust root on.
+    pub(super) fn judge(&self) -> Result<(Verdict, Digest)> {
+        let root = trust_root(self.trust)?;
+        let mut verdict = Verdict::of(&read(&self.file)?, &root);
+        if let Some(older) = &self.against {
+            verdict.compare(&Verdict::of(&read(older)?, &root));
+        }
+        if let Some(log) = &self.coordinator_log {
+            verdict.witness(&read(log)?);
+        }
+        Ok((verdict, root))
+    }
+
+    /// Fails where anything was found.
+    pub(super) fn refuse_unsound(&self, findings: usize) -> Result<()> {
+        match findings {
+            0 => Ok(()),
+            found => refuse(
+                ErrorCode::Precondition,
+                format!("{} does not verify: {found} findings", self.file.display()),
+            ),
+        }
     }
 }
 
 /// The trust root, without which nothing can be believed.
-pub(super) fn trust_root(given: Option<Digest>) -> Result<Digest> {
+fn trust_root(given: Option<Digest>) -> Result<Digest> {
     match given {
         Some(root) => Ok(root),
         None => refuse(
@@ -63,19 +91,8 @@ pub(super) fn trust_root(given: Option<Digest>) -> Result<Digest> {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
-}
-
-/// Fails where anything was found.
-pub(super) fn refuse_unsound(file: &Path, findings: usize) -> Result<()> {
-    match findings {
-        0 => Ok(()),
-        found => refuse(
-            ErrorCode::Precondition,
-            format!("{} does not verify: {found} findings", file.display()),
-        ),
-    }
 }
 
 fn print(verdict: &Verdict, seconds: f64) -> Result<()> {
@@ -90,14 +107,14 @@ fn print(verdict: &Verdict, seconds: f64) -> Result<()> {
             site.member.id,
             site.statement.entries,
             site.statement.head,
-            match site.receipts {
+            match site.receipts.len() {
                 0 => "no".to_owned(),
                 held => held.to_string(),
             },
         ))?;
     }
     output::line("\nwhat this check cannot show")?;
-    for limit in limits(verdict, false) {
+    for limit in verdict.limits() {
         output::line(format_args!("- {limit}"))?;
     }
     output::note(format_args!("checked in {seconds:.1} s"));
@@ -114,7 +131,7 @@ fn object(verdict: &Verdict, root: &Digest, seconds: f64) -> Value {
             "entries": site.statement.entries,
             "head": site.statement.head,
             "exported_at": site.statement.at,
-            "receipts": site.receipts,
+            "receipts": site.receipts.len(),
         })
     });
     json!({
@@ -124,7 +141,7 @@ fn object(verdict: &Verdict, root: &Digest, seconds: f64) -> Value {
         "sites": sites.collect::<Vec<_>>(),
         "sites_not_in_the_file": verdict.absent,
         "findings": verdict.findings,
-        "cannot_show": limits(verdict, false),
+        "cannot_show": verdict.limits(),
         "seconds": seconds,
     })
 }

@@ -8,11 +8,12 @@ use consilium_privacy::accountant::{Accountant as _, Delta, Pld, Rdp};
 use consilium_proto::{ErrorCode, Plan};
 use serde::Serialize;
 
-use super::{
-    chart::{Chart, Series},
-    finite, read_text, rounded_up,
+use super::{finite, read_text, rounded_up};
+use crate::{
+    chart::{BLUE, Chart, RED, Series},
+    failure::refuse,
+    output,
 };
-use crate::{failure::refuse, output};
 
 /// Most rounds for which ε is computed; they are spread evenly.
 const POINTS: u32 = 16;
@@ -151,9 +152,10 @@ fn write_picture(file: &Path, delta: Delta, points: &[Point]) -> Result<()> {
     let chart = Chart {
         title: format!("epsilon over rounds, delta = {:e}", delta.value()),
         below: "round",
+        top: None,
         series: vec![
-            series("rdp", [0x1f, 0x77, 0xb4], |point| Some(point.epsilon_rdp)),
-            series("pld", [0xd6, 0x27, 0x28], |point| point.epsilon_pld),
+            series("rdp", BLUE, |point| Some(point.epsilon_rdp)),
+            series("pld", RED, |point| point.epsilon_pld),
         ],
     };
     let ending = file
@@ -171,7 +173,7 @@ fn write_picture(file: &Path, delta: Delta, points: &[Point]) -> Result<()> {
             );
         }
     };
-    std::fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
+    output::file(file, &bytes)
 }
 
 #[cfg(test)]

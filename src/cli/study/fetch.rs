@@ -1,11 +1,6 @@
 //! Brings a finished model home: file, card, metrics, learning curve.
 
-use std::{
-    fs::{self, Permissions},
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use consilium_proto::{StudyId, signed::Purpose};
@@ -41,8 +36,11 @@ pub(super) async fn run(
         ("model-card.signed", release.signed.to_bytes()),
         ("metrics.csv", curve::to_csv(&points)?.into_bytes()),
     ];
-    match curve::to_svg(&study.plan.name, &points) {
-        Some(picture) => files.push(("learning-curve.svg", picture.into_bytes())),
+    match curve::to_chart(&study.plan.name, &points) {
+        Some(chart) => {
+            files.push(("learning-curve.svg", chart.to_svg().into_bytes()));
+            files.push(("learning-curve.png", chart.to_png()?));
+        }
         None if scorer.is_some() => {
             output::note("no learning curve: the task has no accuracy; metrics.csv has its loss");
         }
@@ -50,12 +48,9 @@ pub(super) async fn run(
             output::note("no learning curve: give --data with public data to score versions on");
         }
     }
-    if let Some(picture) = curve::to_png(&points)? {
-        files.push(("learning-curve.png", picture));
-    }
     for (name, bytes) in &files {
         let path = out.join(name);
-        write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        output::file(&path, bytes)?;
     }
     plan::warn(&study.plan);
     let written: Vec<_> = files.iter().map(|(name, _)| out.join(name)).collect();
@@ -72,16 +67,4 @@ pub(super) async fn run(
     written
         .iter()
         .try_for_each(|path| output::line(path.display()))
-}
-
-/// Writes a file whole or not at all, readable as other files of this person are.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

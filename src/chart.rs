@@ -16,15 +16,25 @@ const FRAME_HEIGHT: f64 = 300.0;
 
 const BLACK: Colour = [0; 3];
 const GREY: Colour = [0xdd; 3];
+/// Of the first curve.
+pub(crate) const BLUE: Colour = [0x1f, 0x77, 0xb4];
+/// Of the second curve.
+pub(crate) const RED: Colour = [0xd6, 0x27, 0x28];
+
+/// Curves of at most so many points show each of them.
+const MOST_DOTS: usize = 100;
 
 /// Red, green, blue.
 pub(crate) type Colour = [u8; 3];
 
-/// Curves over a common axis; both axes begin at 0. All numbers are finite and not below 0.
+/// Curves over a count, such as rounds; both axes begin at 0. All numbers are finite and not below
+/// 0.
 pub(crate) struct Chart {
     pub(crate) title: String,
     /// What the horizontal axis counts.
     pub(crate) below: &'static str,
+    /// Where the vertical axis ends; above the largest value if none is given.
+    pub(crate) top: Option<f64>,
     pub(crate) series: Vec<Series>,
 }
 
@@ -73,16 +83,15 @@ impl Chart {
         svg + "</svg>\n"
     }
 
-    pub(super) fn to_png(&self) -> Result<Vec<u8>> {
+    pub(crate) fn to_png(&self) -> Result<Vec<u8>> {
         raster::to_png(&self.marks(), WIDTH, HEIGHT)
     }
 
     fn marks(&self) -> Vec<Mark> {
         let points = || self.series.iter().flat_map(|series| &series.points);
-        let (across, up) = (
-            nice_top(points().map(|point| point.0).fold(0.0, f64::max)),
-            nice_top(points().map(|point| point.1).fold(0.0, f64::max)),
-        );
+        let last = points().map(|point| point.0).fold(1.0, f64::max).ceil();
+        let highest = points().map(|point| point.1).fold(0.0, f64::max);
+        let (across, up) = (last, self.top.unwrap_or_else(|| nice_top(highest)));
         let x = |value: f64| LEFT + FRAME_WIDTH * value / across;
         let y = |value: f64| TOP + FRAME_HEIGHT * (1.0 - value / up);
         let bottom = TOP + FRAME_HEIGHT;
@@ -96,7 +105,7 @@ impl Chart {
             ),
         ];
         for i in 0..=5 {
-            let (height, place) = (up * f64::from(i) / 5.0, across * f64::from(i) / 5.0);
+            let height = up * f64::from(i) / 5.0;
             let path = vec![(LEFT, y(height)), (LEFT + FRAME_WIDTH, y(height))];
             marks.push(Mark::Line {
                 path,
@@ -108,14 +117,21 @@ impl Chart {
                 Anchor::End,
                 tick(height),
             ));
+        }
+        let every = (last / 10.0).ceil();
+        for i in 0..=(last / every) as u32 {
+            let place = every * f64::from(i);
             marks.push(text((x(place), bottom + 18.0), Anchor::Middle, tick(place)));
         }
         for (index, series) in self.series.iter().enumerate() {
-            let path = series
-                .points
-                .iter()
-                .map(|&(across, up)| (x(across), y(up)))
-                .collect();
+            let places = series.points.iter();
+            let path: Vec<_> = places.map(|&(across, up)| (x(across), y(up))).collect();
+            let dots = path.iter().filter(|_| path.len() <= MOST_DOTS);
+            marks.extend(dots.map(|&place| Mark::Line {
+                path: vec![place, place],
+                colour: series.colour,
+                width: 6.0,
+            }));
             marks.push(Mark::Line {
                 path,
                 colour: series.colour,
@@ -177,7 +193,8 @@ impl Mark {
                 let points: Vec<_> = path.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
                 format!(
                     "<polyline points=\"{}\" fill=\"none\" \
-                     stroke=\"#{red:02x}{green:02x}{blue:02x}\" stroke-width=\"{width}\"/>",
+                     stroke=\"#{red:02x}{green:02x}{blue:02x}\" stroke-width=\"{width}\" \
+                     stroke-linecap=\"round\"/>",
                     points.join(" ")
                 )
             }
@@ -191,30 +208,38 @@ impl Mark {
                     Anchor::Middle => "middle",
                     Anchor::End => "end",
                 };
-                // Titles, names and numbers of ours: nothing in them needs escaping.
+                let text = escape(text);
                 format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>")
             }
         }
     }
 }
 
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     pub(super) fn chart() -> Chart {
         Chart {
-            title: "epsilon over rounds, delta = 1e-5".to_owned(),
+            title: "epsilon < 8, delta = 1e-5".to_owned(),
             below: "round",
+            top: None,
             series: vec![
                 Series {
                     name: "rdp",
-                    colour: [0x1f, 0x77, 0xb4],
+                    colour: BLUE,
                     points: vec![(0.0, 0.0), (10.0, 5.0)],
                 },
                 Series {
                     name: "pld",
-                    colour: [0xd6, 0x27, 0x28],
+                    colour: RED,
                     points: vec![(0.0, 0.0), (5.0, 2.5), (10.0, 4.0)],
                 },
             ],
@@ -230,7 +255,36 @@ pub(super) mod tests {
             svg.contains("points=\"60.0,340.0 335.0,190.0 610.0,100.0\""),
             "{svg}"
         );
-        assert_eq!(svg.matches("<text").count(), 2 + 12 + 2, "{svg}");
+        // Title, axis, heights, counts from 0 to 10, names.
+        assert_eq!(svg.matches("<text").count(), 2 + 6 + 11 + 2, "{svg}");
+        assert!(svg.contains("epsilon &lt; 8"), "{svg}");
+        let fixed = Chart {
+            top: Some(10.0),
+            ..chart()
+        };
+        let svg = fixed.to_svg();
+        assert!(svg.contains("points=\"60.0,340.0 610.0,190.0\""), "{svg}");
+    }
+
+    #[test]
+    fn counts_stand_below_at_whole_numbers() {
+        for (last, expected) in [
+            (1.0, vec!["0", "1"]),
+            (4.0, vec!["0", "1", "2", "3", "4"]),
+            (25.0, vec!["0", "3", "6", "9", "12", "15", "18", "21", "24"]),
+        ] {
+            let mut chart = chart();
+            chart.series.truncate(1);
+            chart.series[0].points = vec![(last, 1.0)];
+            let marks = chart.marks();
+            let below = marks.iter().filter_map(|mark| match mark {
+                Mark::Text { at, text, .. } if at.1 == TOP + FRAME_HEIGHT + 18.0 => {
+                    Some(text.as_str())
+                }
+                _ => None,
+            });
+            assert_eq!(below.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Marks as pixels: lines with smooth edges, and a small alphabet of our own.
+//! Marks as pixels: lines with smooth edges, and a small alphabet of our own. A text with a letter
+//! that is not in it is left out.
 
 use std::io::Cursor;
 
@@ -58,7 +59,10 @@ fn draw_line(picture: &mut RgbImage, from: (f64, f64), to: (f64, f64), colour: C
 }
 
 fn draw_text(picture: &mut RgbImage, (x, y): (f64, f64), anchor: Anchor, text: &str) {
-    let width = text.chars().count() as i64 * ADVANCE * DOT;
+    let Some(glyphs) = text.chars().map(glyph).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let width = glyphs.len() as i64 * ADVANCE * DOT;
     let start = (x * SCALE) as i64
         - match anchor {
             Anchor::Start => 0,
@@ -66,8 +70,8 @@ fn draw_text(picture: &mut RgbImage, (x, y): (f64, f64), anchor: Anchor, text: &
             Anchor::End => width,
         };
     let top = (y * SCALE) as i64 - 7 * DOT;
-    for (index, letter) in text.chars().enumerate() {
-        for (row, bits) in glyph(letter).into_iter().enumerate() {
+    for (index, rows) in glyphs.into_iter().enumerate() {
+        for (row, bits) in rows.into_iter().enumerate() {
             for column in (0..5).filter(|column| bits >> (4 - column) & 1 == 1) {
                 let left = start + (index as i64 * ADVANCE + column) * DOT;
                 for (right, down) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
@@ -96,9 +100,9 @@ fn blend(picture: &mut RgbImage, x: i64, y: i64, colour: Colour, share: f64) {
     }
 }
 
-/// Seven rows of five dots; a frame for what the charts here never say.
-fn glyph(letter: char) -> [u8; 7] {
-    match letter.to_ascii_uppercase() {
+/// Seven rows of five dots.
+fn glyph(letter: char) -> Option<[u8; 7]> {
+    Some(match letter.to_ascii_uppercase() {
         '0' => [0x0e, 0x11, 0x13, 0x15, 0x19, 0x11, 0x0e],
         '1' => [0x04, 0x0c, 0x04, 0x04, 0x04, 0x04, 0x0e],
         '2' => [0x0e, 0x11, 0x01, 0x02, 0x04, 0x08, 0x1f],
@@ -109,6 +113,19 @@ fn glyph(letter: char) -> [u8; 7] {
         '7' => [0x1f, 0x01, 0x02, 0x04, 0x08, 0x08, 0x08],
         '8' => [0x0e, 0x11, 0x11, 0x0e, 0x11, 0x11, 0x0e],
         '9' => [0x0e, 0x11, 0x11, 0x0f, 0x01, 0x02, 0x0c],
+        'B' => [0x1e, 0x11, 0x11, 0x1e, 0x11, 0x11, 0x1e],
+        'C' => [0x0e, 0x11, 0x10, 0x10, 0x10, 0x11, 0x0e],
+        'F' => [0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x10],
+        'G' => [0x0e, 0x11, 0x10, 0x17, 0x11, 0x11, 0x0f],
+        'H' => [0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
+        'J' => [0x07, 0x02, 0x02, 0x02, 0x02, 0x12, 0x0c],
+        'K' => [0x11, 0x12, 0x14, 0x18, 0x14, 0x12, 0x11],
+        'M' => [0x11, 0x1b, 0x15, 0x15, 0x11, 0x11, 0x11],
+        'Q' => [0x0e, 0x11, 0x11, 0x11, 0x15, 0x12, 0x0d],
+        'W' => [0x11, 0x11, 0x11, 0x15, 0x15, 0x1b, 0x11],
+        'X' => [0x11, 0x11, 0x0a, 0x04, 0x0a, 0x11, 0x11],
+        'Y' => [0x11, 0x11, 0x11, 0x0a, 0x04, 0x04, 0x04],
+        'Z' => [0x1f, 0x01, 0x02, 0x04, 0x08, 0x10, 0x1f],
         'A' => [0x0e, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
         'D' => [0x1e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x1e],
         'E' => [0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x1f],
@@ -126,35 +143,35 @@ fn glyph(letter: char) -> [u8; 7] {
         ',' => [0, 0, 0, 0, 0x0c, 0x04, 0x08],
         '-' => [0, 0, 0, 0x1f, 0, 0, 0],
         '=' => [0, 0, 0x1f, 0, 0x1f, 0, 0],
+        '<' => [0x02, 0x04, 0x08, 0x10, 0x08, 0x04, 0x02],
+        ':' => [0, 0x0c, 0x0c, 0, 0x0c, 0x0c, 0],
+        '/' => [0, 0x01, 0x02, 0x04, 0x08, 0x10, 0],
+        '(' => [0x02, 0x04, 0x08, 0x08, 0x08, 0x04, 0x02],
+        ')' => [0x08, 0x04, 0x02, 0x02, 0x02, 0x04, 0x08],
         ' ' => [0; 7],
-        _ => UNKNOWN,
-    }
+        _ => return None,
+    })
 }
-
-const UNKNOWN: [u8; 7] = [0x1f, 0x11, 0x11, 0x11, 0x11, 0x11, 0x1f];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::privacy::chart::tests::chart;
+    use crate::chart::{BLUE, RED, tests::chart};
 
     #[test]
     fn the_picture_has_both_curves_and_every_letter_it_needs() {
         let bytes = chart().to_png().expect("a picture");
         let picture = image::load_from_memory(&bytes).expect("a PNG").into_rgb8();
         assert_eq!(picture.dimensions(), (1280, 800));
-        for colour in [[0x1f, 0x77, 0xb4], [0xd6, 0x27, 0x28]] {
+        for colour in [BLUE, RED] {
             let pixels = picture.pixels().filter(|pixel| pixel.0 == colour).count();
             assert!(pixels > 1000, "{pixels} pixels of {colour:?}");
         }
         // The curve that ends in the right upper corner.
-        assert_eq!(picture.get_pixel(1219, 81).0, [0x1f, 0x77, 0xb4]);
+        assert_eq!(picture.get_pixel(1219, 81).0, BLUE);
         for mark in chart().marks() {
             if let Mark::Text { text, .. } = mark {
-                assert!(
-                    text.chars().all(|letter| glyph(letter) != UNKNOWN),
-                    "{text}"
-                );
+                assert!(text.chars().all(|letter| glyph(letter).is_some()), "{text}");
             }
         }
     }
