@@ -164,9 +164,13 @@ impl<'a> Log<'a> {
     }
 }
 
-pub(super) fn plan() -> Plan {
-    let text =
-        include_str!("../../../examples/pneumonia.toml").replace("epsilon = 8.0", "epsilon = 20.0");
+/// What the example plans, or more.
+const PLANNED: u32 = 40;
+
+fn plan(rounds: u32) -> Plan {
+    let text = include_str!("../../../examples/pneumonia.toml")
+        .replace("epsilon = 8.0", "epsilon = 20.0")
+        .replace("rounds = 40", &format!("rounds = {rounds}"));
     Plan::from_toml(&text).expect("a sound example")
 }
 
@@ -181,6 +185,8 @@ pub(super) fn part(identity: &Signer, rounds: u32, log: &mut Log) -> SiteExport 
     let budgets = [("chest".to_owned(), budget(30.0))];
     let mut ledger = Ledger::open(MemoryJournal::default(), key.clone(), budgets).expect("empty");
     let (mut receipts, mut kept) = (Vec::new(), None);
+    let planned = rounds.max(PLANNED);
+    let sigma = 8.0 * f64::from(planned / PLANNED).sqrt();
     for round in 1..=rounds {
         let request = ChargeRequest {
             data_set: "chest".into(),
@@ -190,12 +196,12 @@ pub(super) fn part(identity: &Signer, rounds: u32, log: &mut Log) -> SiteExport 
             purpose: Released::Training,
             charge: Charge::SampledGaussian {
                 q: 1.0.try_into().expect(SOUND),
-                sigma: 8.0.try_into().expect(SOUND),
+                sigma: sigma.try_into().expect(SOUND),
                 steps: 10,
             },
             study_cap: Some(budget(20.0)),
             repeat: Repeat::Refuse,
-            key: Some([round as u8; 32].into()),
+            key: Some((*Digest::plain(&round.to_be_bytes()).as_bytes()).into()),
         };
         let grant = ledger.reserve(request, UNIX_EPOCH).expect("within budget");
         let made = Made {
@@ -217,7 +223,7 @@ pub(super) fn part(identity: &Signer, rounds: u32, log: &mut Log) -> SiteExport 
             bytes: Hex(receipt.to_bytes()),
         });
     }
-    let (head, canonical) = (ledger.head(), plan().to_canonical());
+    let (head, canonical) = (ledger.head(), plan(planned).to_canonical());
     let statement = SiteStatement {
         ledger_key: Hex(*key.public_key().as_bytes()),
         entries: head.sequence,

@@ -1,5 +1,7 @@
 //! What receipts and the coordinator's log show of a past that somebody changed.
 
+use std::time::Instant;
+
 use consilium_privacy::audit::Hex;
 use consilium_proto::Receipt;
 
@@ -209,6 +211,24 @@ fn a_coordinator_that_tells_two_histories_is_found() {
     short.receipt(log.leaves[0].clone(), None);
     let text = found(&witnessed(&federation, &sound, &short.file(0)));
     assert!(text.contains("its log was longer before"), "{text}");
+}
+
+/// How long a check takes is printed with `--nocapture`; `ROUNDS=50000` makes the history longer.
+#[test]
+fn a_long_history_is_checked_quickly() {
+    let rounds = std::env::var("ROUNDS").map_or(200, |rounds| rounds.parse().expect("a number"));
+    let federation = Federation::of(&["St. Mary"]);
+    let (export, log) = federation.after(rounds);
+    let (bytes, log) = (export.to_bytes(), log.file(0));
+    let started = Instant::now();
+    let mut verdict = Verdict::of(&bytes, &federation.root);
+    verdict.witness(&log);
+    let seconds = started.elapsed().as_secs_f64();
+    assert_eq!(found(&verdict), "");
+    let entries = verdict.sites[0].entries.len();
+    println!("{entries} entries and {rounds} receipts are checked in {seconds:.2} s");
+    // A hundred times what it takes.
+    assert!(seconds < 2.0 + 0.02 * f64::from(rounds), "{seconds}");
 }
 
 #[test]
