@@ -64,7 +64,7 @@ impl Page {
     fn verdict(&mut self, report: &Report) {
         if report.sound {
             return self.push(
-                "<p class=\"good\">The file verifies: roster, keys, chains, signatures, budgets, \
+                "<p class=\"good\">The file verifies: roster, keys, chains, signatures, receipts, budgets, \
                  plans and every study's ε.</p>",
             );
         }
