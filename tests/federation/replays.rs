@@ -122,12 +122,16 @@ async fn every_round_of_a_study_is_repeated_bit_for_bit_and_what_changed_since_i
     let (value, _) = answer(&audit(site, id, &offline), 0);
     assert_eq!(verdicts(&value), ["agrees"; ROUNDS as usize], "{value}");
 
-    let forged = forge_round(site, &store, id).await;
-    let options = [&offline[..], &["--round", "4", "--round", "1"]].concat();
+    let forged = forge_round(site, &store, id, 4, |made| made.update = [7; 32]).await;
+    forge_round(site, &store, id, 5, |made| made.batch_size = 9).await;
+    let options = ["--round", "5", "--round", "4", "--round", "1"];
+    let options = [&offline[..], &options].concat();
     let (value, said) = answer(&audit(site, id, &options), 6);
-    assert_eq!(verdicts(&value), ["agrees", "differs"]);
+    assert_eq!(verdicts(&value), ["agrees", "differs", "differs"]);
     assert_eq!(value["rounds"][1]["digest"], "07".repeat(32));
-    assert!(said.contains("1 of 2 rounds differ"), "{said}");
+    let terms = value["rounds"][2]["why"].as_str().expect("a reason");
+    assert!(terms.contains("batch size 9"), "{terms}");
+    assert!(said.contains("2 of 3 rounds differ"), "{said}");
 
     let key = folder_of_keys(site).join(format!("{}.secret", forged.key.expect("a key")));
     std::fs::remove_file(key).expect("its secret");
@@ -163,8 +167,14 @@ async fn every_round_of_a_study_is_repeated_bit_for_bit_and_what_changed_since_i
     store.close().await;
 }
 
-/// Charges a fourth round and records an update that nobody trained.
-async fn forge_round(site: &Place, store: &Store, study: StudyId) -> Charged {
+/// Charges a round and records an update that nobody trained.
+async fn forge_round(
+    site: &Place,
+    store: &Store,
+    study: StudyId,
+    round: u32,
+    change: impl Fn(&mut Made),
+) -> Charged {
     let entries = store.ledger_entries().await.expect("a sound ledger");
     let made = entries.iter().rev().find_map(|entry| match entry.fact {
         Fact::Made(made) => Some(made),
@@ -175,7 +185,7 @@ async fn forge_round(site: &Place, store: &Store, study: StudyId) -> Charged {
         .find_map(|entry| entry.fact.charged().cloned());
     let charged = charged.as_mut().expect("a charge");
     let secret = store.new_secret().expect("room");
-    (charged.round, charged.key) = (4, Some(secret.commitment()));
+    (charged.round, charged.key) = (round, Some(secret.commitment()));
     let request = ChargeRequest {
         data_set: charged.data_set.clone(),
         study: *study.as_bytes(),
@@ -190,11 +200,9 @@ async fn forge_round(site: &Place, store: &Store, study: StudyId) -> Charged {
     let policy = Policy::load(&site.folder.join("policy.toml")).expect("a sound policy");
     let (delta, now) = (5e-3.try_into().expect("within range"), SystemTime::now());
     let paid = store.charge(&policy.data_sets, request, delta, now).await;
-    let made = Made {
-        charge: paid.expect("within budget").grant.sequence(),
-        update: [7; 32],
-        ..made.expect("an update")
-    };
+    let mut made = made.expect("an update");
+    made.charge = paid.expect("within budget").grant.sequence();
+    change(&mut made);
     store.record_update(made, now).await.expect("room");
     charged.clone()
 }

@@ -1,11 +1,11 @@
 //! Past rounds repeated: by the code that ran them, and by sound code.
 
 use consilium_models::training::{
-    Job, Protection,
+    Job, Protection, TrainError,
     audit::{PastRound, Repeated, Replay, Seen, replay_round},
     train_round,
 };
-use consilium_privacy::{ledger::GrantError, seal::SealingKey};
+use consilium_privacy::{ledger::GrantError, seal::SealingKey, step::StepError};
 use consilium_proto::ParameterVector;
 
 use super::*;
@@ -15,6 +15,7 @@ struct Past {
     examples: Square,
     weights: ParameterVector,
     threads: usize,
+    steps: u32,
 }
 
 impl Past {
@@ -24,6 +25,7 @@ impl Past {
             examples: square(),
             weights: network.initial(3),
             threads: 1,
+            steps: STEPS,
         }
     }
 
@@ -44,7 +46,12 @@ impl Past {
     }
 
     fn replay(&self, mechanism: impl Repeated, all: &mut Seen) -> Replay {
-        let (plan, claim) = (plan(), claim());
+        self.try_replay(mechanism, all).expect("a replay")
+    }
+
+    fn try_replay(&self, mechanism: impl Repeated, all: &mut Seen) -> Result<Replay, TrainError> {
+        let (mut plan, claim) = (plan(), claim());
+        plan.training.steps = self.steps;
         let network = Network::from_plan(&plan).expect("a network");
         let subject = Subject {
             plan: &plan,
@@ -60,7 +67,7 @@ impl Past {
             noise_multiplier: claim.noise_multiplier(),
             clipping_norm: claim.clipping_norm(),
         };
-        replay_round(subject, &past, mechanism, all, |_| {}).expect("a replay")
+        replay_round(subject, &past, mechanism, all, |_| {})
     }
 
     fn digest(&self, mechanism: impl Repeated) -> [u8; 32] {
@@ -127,9 +134,7 @@ fn other_weights_other_data_and_another_secret_do_not_pass_for_the_round() {
     let refused = Product::replay(&entry, &stranger, BATCH, claim.clipping_norm());
     assert!(matches!(
         refused.err(),
-        Some(consilium_models::training::TrainError::Grant(
-            GrantError::OtherSecret { .. }
-        ))
+        Some(TrainError::Grant(GrantError::OtherSecret { .. }))
     ));
     let (_, entry) = grant(&claim, 2, &stranger);
     assert_ne!(past.digest(product(&entry, &stranger)), digest);
@@ -205,9 +210,27 @@ fn noise_that_serves_twice_is_found_within_a_round_and_between_two() {
 }
 
 #[test]
-fn missing_clipping_is_found_by_sound_code_alone() {
-    assert!(caught(Flaw::NoClipping).by_sound_code);
+fn missing_clipping_is_found_by_what_is_left_of_the_gradients() {
+    let open = caught(Flaw::NoClipping);
+    assert!(open.deviation > 1.05, "{}", open.deviation);
+    assert!(matches!(open.seen[0], Irregularity::Deviation { .. }));
+    assert!(open.by_sound_code);
+}
+
+#[test]
+fn a_double_without_flaw_is_accused_of_nothing() {
     let sound = caught(Flaw::None);
     assert_eq!(sound.seen, []);
     assert!(!sound.by_sound_code);
+}
+
+#[test]
+fn a_step_that_nobody_paid_for_is_not_repeated_either() {
+    let mut past = Past::new();
+    past.steps += 1;
+    let secret = MasterSecret::random().expect("randomness");
+    let (_, entry) = grant(&claim(), 2, &secret);
+    let refused = past.try_replay(product(&entry, &secret), &mut nothing_seen());
+    let expected = StepError::NotPaid { paid: STEPS };
+    assert!(matches!(refused, Err(TrainError::Step(error)) if error == expected));
 }

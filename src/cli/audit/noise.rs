@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use crate::{failure::refuse, output, unlock::Unlock};
 
-/// Chance that sound code is accused: of each round's noise, and by all other figures together.
-const FALSE_ALARM_NOISE: f64 = 1e-6;
-const FALSE_ALARM_ALL: f64 = 1.0 / 80_000.0;
+/// Largest chance that the charged σ is out of a round's bounds in sound code.
+const FALSE_ALARM_BOUNDS: f64 = 1e-6;
+/// Largest chance that anything is found in a round of sound code, or in all rounds together.
+const FALSE_ALARM_FINDINGS: f64 = 1.0 / 80_000.0;
 
 /// Nothing is charged, recorded or sent, and the agent may go on running. The report tells how many
 /// patients there are: it stays in the hospital. A round that differs, a finding, or no round that
@@ -149,7 +150,10 @@ impl Report {
                 "overlap_ratio": seen.batches.overlap_ratio(),
             },
             "findings": self.findings(),
-            "false_alarms": { "noise_of_a_round": FALSE_ALARM_NOISE, "all": FALSE_ALARM_ALL },
+            "false_alarms": {
+                "bounds": FALSE_ALARM_BOUNDS,
+                "findings": FALSE_ALARM_FINDINGS,
+            },
             "seconds": self.seconds,
         })
     }
