@@ -71,7 +71,7 @@ impl<'a> Starts<'a> {
                 )),
             };
         }
-        if let Some(weights) = self.from_folder(digest).await? {
+        if let Some(weights) = self.in_folder(digest).await? {
             return Ok(weights);
         }
         let layout = self.network.layout().clone();
@@ -79,10 +79,7 @@ impl<'a> Starts<'a> {
         version(&channel, self.study.id, digest, &layout).await
     }
 
-    async fn from_folder(
-        &mut self,
-        digest: ModelDigest,
-    ) -> Result<Option<ParameterVector>, String> {
+    async fn in_folder(&mut self, digest: ModelDigest) -> Result<Option<ParameterVector>, String> {
         let Some(folder) = self.folder else {
             return Ok(None);
         };
