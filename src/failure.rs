@@ -8,6 +8,7 @@ use consilium_agent::{
     data::{DataError, ExcludeError, RegisterError},
     membership::MembershipError,
     participation::AgentError,
+    replay::ReplayError,
     settings::SettingsError,
     store::StoreError,
 };
@@ -163,6 +164,7 @@ fn known_by_its_module(cause: &(dyn std::error::Error + 'static)) -> Option<Erro
         .or_else(|| Some(cause.downcast_ref::<RegisterError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<ExcludeError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<DataError>()?.code()))
+        .or_else(|| Some(cause.downcast_ref::<ReplayError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<StoreError>()?.code()))
         .or_else(|| cause.is::<SettingsError>().then_some(ErrorCode::Invalid))
         .or_else(|| match cause.downcast_ref::<ServeError>()? {

@@ -9,6 +9,7 @@
 //! | [`consent`] | studies seen, decisions made, decisions sent |
 //! | [`participation`] | the running agent |
 //! | [`receipts`] | what the coordinator signs about the ledger, checked |
+//! | [`replay`] | past rounds, repeated for an auditor in the house |
 //! | [`store`] | what it remembers: SQLite, the ledger's journal, sealed updates |
 //!
 //! An update leaves by one road: approved plan, believed round, charge on disk, noise, sealed
@@ -20,6 +21,7 @@ pub mod membership;
 pub mod participation;
 pub mod policy;
 pub mod receipts;
+pub mod replay;
 pub mod settings;
 pub mod store;
 mod training;

@@ -33,6 +33,7 @@ use tonic::{Request, Status, transport::Channel};
 use tracing::{error, info, warn};
 
 use self::assignment::Distrust;
+pub(crate) use self::download::version;
 use crate::{
     consent,
     membership::{Membership, MembershipError},
@@ -372,7 +373,7 @@ fn with_timeout<T>(message: T) -> Request<T> {
 }
 
 /// An error with its causes, in one line.
-fn explained(error: &dyn std::error::Error) -> String {
+pub(crate) fn explained(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -175,7 +175,7 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
 }
 
 /// Raises a flag when the side that waits goes away.
-struct StopOnDrop(StopFlag);
+pub(crate) struct StopOnDrop(pub(crate) StopFlag);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {

@@ -181,7 +181,7 @@ pub fn train_round(
     job: Job,
     examples: &dyn Examples,
     stop: &StopFlag,
-    mut progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress),
 ) -> Result<Outcome, TrainError> {
     let Job {
         plan,
@@ -192,30 +192,19 @@ pub fn train_round(
         threads,
     } = job;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
-    let steps = plan.training.steps;
     let mut gradients = gradients(plan, protection, batch_size)?;
-    let mut optimizer =
-        Optimizer::new(&plan.training, plan.strategy.proximal(), weights.as_slice());
-    let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
-    let mishaps = Mishaps::default();
-    for step in 1..=steps {
-        let seed = [plan.seed, u64::from(round), u64::from(step)];
-        let preprocess = preprocess.as_ref();
-        let mishaps = &mishaps;
-        let context = Context {
-            network,
-            examples,
-            preprocess,
-            seed,
-            threads,
-            stop,
-            mishaps,
-        };
-        let gradient = gradients.next(&context, optimizer.weights())?;
-        optimizer.step(&gradient);
-        progress(Progress { step, steps });
-    }
-    let (update, not_finite) = gradients.finish(optimizer.difference())?;
+    let steps = Steps {
+        plan,
+        network,
+        weights: weights.as_slice(),
+        round,
+        examples,
+        threads,
+        stop,
+    };
+    let next = |context: &Context, weights: &[f32]| gradients.next(context, weights);
+    let (moved, mishaps) = steps.take(next, progress)?;
+    let (update, not_finite) = gradients.finish(moved.difference())?;
     let (unreadable, first_reason) = mishaps.into_parts();
     Ok(Outcome {
         update,
@@ -225,6 +214,48 @@ pub fn train_round(
             first_reason,
         },
     })
+}
+
+/// The steps of one round: the same whether it is trained, audited or repeated.
+struct Steps<'a> {
+    plan: &'a Plan,
+    network: &'a Network,
+    /// Where the round starts.
+    weights: &'a [f32],
+    round: u32,
+    examples: &'a dyn Examples,
+    threads: NonZeroUsize,
+    stop: &'a StopFlag,
+}
+
+impl<'a> Steps<'a> {
+    /// Takes them all. `next` makes the gradient of each, divided by the plan's batch size.
+    fn take(
+        &self,
+        mut next: impl FnMut(&Context, &[f32]) -> Result<Vec<f32>, TrainError>,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<(Optimizer<'a>, Mishaps), TrainError> {
+        let plan = self.plan;
+        let mut optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), self.weights);
+        let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
+        let mishaps = Mishaps::default();
+        let steps = plan.training.steps;
+        for step in 1..=steps {
+            let context = Context {
+                network: self.network,
+                examples: self.examples,
+                preprocess: preprocess.as_ref(),
+                seed: [plan.seed, u64::from(self.round), u64::from(step)],
+                threads: self.threads,
+                stop: self.stop,
+                mishaps: &mishaps,
+            };
+            let gradient = next(&context, optimizer.weights())?;
+            optimizer.step(&gradient);
+            progress(Progress { step, steps });
+        }
+        Ok((optimizer, mishaps))
+    }
 }
 
 fn gradients(

@@ -5,6 +5,7 @@
 //! its key from the system: the test of it states its false-alarm rate.
 
 mod doubles;
+mod replays;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -20,7 +21,9 @@ use consilium_privacy::{
     accountant::{Charge, calibrate},
     empirical::{Confidence, Irregularity},
     keystream::MasterSecret,
-    ledger::{Budget, ChargeRequest, Grant, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
+    ledger::{
+        Budget, ChargeRequest, Entry, Grant, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat,
+    },
 };
 use consilium_proto::Plan;
 
@@ -110,7 +113,8 @@ fn breaches_of(flaw: Flaw) -> Vec<Breach> {
     findings.breaches(&claim, Confidence::USUAL)
 }
 
-fn grant(claim: &Claim, round: u32, secret: &MasterSecret) -> Grant {
+/// The grant of a round, and the ledger's entry of its charge.
+fn grant(claim: &Claim, round: u32, secret: &MasterSecret) -> (Grant, Entry) {
     let sound = "within range";
     let (epsilon, delta) = (1e6.try_into().expect(sound), claim.delta());
     let budget = Budget { epsilon, delta };
@@ -134,7 +138,9 @@ fn grant(claim: &Claim, round: u32, secret: &MasterSecret) -> Grant {
         key: Some(secret.commitment()),
     };
     let now = std::time::SystemTime::UNIX_EPOCH;
-    ledger.reserve(request, now).expect("a large budget")
+    let grant = ledger.reserve(request, now).expect("a large budget");
+    let entry = ledger.entries().last().expect("just charged").clone();
+    (grant, entry)
 }
 
 /// Deviation of the noise over that charged, where it was found to differ.
@@ -156,7 +162,7 @@ fn the_product_passes() {
     let claim = claim();
     let product = |round| {
         let secret = MasterSecret::random().expect("randomness");
-        let grant = grant(&claim, round, &secret);
+        let (grant, _) = grant(&claim, round, &secret);
         Product::new(grant, &secret, BATCH, claim.clipping_norm()).expect("a training grant")
     };
     let findings = findings(&claim, product);

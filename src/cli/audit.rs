@@ -1,8 +1,9 @@
-//! `consilium audit …`: what an auditor checks, offline.
+//! `consilium audit …`: what an auditor checks.
 
 mod canaries;
 mod export;
 mod log;
+mod noise;
 mod report;
 mod verify;
 
@@ -14,6 +15,8 @@ use clap::Subcommand;
 pub(super) enum Command {
     /// Train a plan on data with canaries, and compare what they prove with what is claimed
     Canaries(Box<canaries::Options>),
+    /// Repeat past rounds inside the hospital, compare with its ledger, and measure their noise
+    Noise(Box<noise::Options>),
     /// Put the ledgers of agents into one file for an auditor, signed by their sites
     Export(export::Options),
     /// Fetch the coordinator's log of ledger heads, to check exports against
@@ -28,6 +31,7 @@ impl Command {
     pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Canaries(options) => canaries::run(&options),
+            Self::Noise(options) => Box::pin(options.run()).await,
             Self::Export(options) => options.run().await,
             Self::Log(options) => options.run().await,
             Self::Verify(options) => options.run(),

@@ -53,7 +53,10 @@ pub(crate) fn text(path: &Path) -> &str {
 #[test]
 fn every_command_explains_itself() {
     let groups: [(&str, &[&str]); 11] = [
-        ("audit", &["canaries", "export", "verify", "report"]),
+        (
+            "audit",
+            &["canaries", "noise", "export", "verify", "report"],
+        ),
         ("demo", &[]),
         ("governance", &["init", "admit", "revoke", "show"]),
         ("coordinator", &["init", "serve", "roster"]),

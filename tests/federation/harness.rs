@@ -68,7 +68,7 @@ pub(crate) struct SiteRecords {
 /// A node's folder with its key file beside it.
 pub(crate) struct Place {
     pub(crate) folder: PathBuf,
-    key_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 impl Place {
@@ -239,6 +239,14 @@ impl Federation {
         let mut coordinator = self.coordinator_place.start(["coordinator", "serve"]);
         coordinator.first_line();
         self.coordinator = Some(coordinator);
+    }
+
+    /// Kills the coordinator for good.
+    pub(crate) fn stop_coordinator(&mut self) {
+        self.coordinator
+            .take()
+            .expect("a running coordinator")
+            .kill();
     }
 
     /// Kills an agent and starts it again on the same folder.

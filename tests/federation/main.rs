@@ -8,3 +8,4 @@ mod heart_disease;
 mod lies;
 mod long;
 mod records;
+mod replays;

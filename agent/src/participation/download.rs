@@ -1,5 +1,7 @@
 //! A published version of the weights, in chunks, resumed where it broke off.
 
+use std::{iter, time::Duration};
+
 use consilium_proto::{
     ErrorCode, Layout, ModelDigest, ParameterVector, Progress, StudyId,
     chunk::Accepted,
@@ -11,7 +13,7 @@ use consilium_proto::{
 use tonic::{Status, transport::Channel};
 use tracing::warn;
 
-use super::{Agent, SessionError, assignment::Distrust};
+use super::{Agent, SessionError, assignment::Distrust, explained};
 use crate::consent;
 
 impl Agent {
@@ -23,31 +25,59 @@ impl Agent {
         digest: ModelDigest,
         layout: &Layout,
     ) -> Result<ParameterVector, SessionError> {
-        let mut arrival = Arrival {
-            digest,
-            layout,
-            bytes: Vec::new(),
-            progress: None,
-        };
-        let mut waits = self.waits().take(RETRIES);
-        loop {
-            let status = match arrival.receive(channel.clone(), study).await {
-                Ok(()) => return Ok(arrival.finish()?),
-                Err(Break::Distrust(distrust)) => return Err(distrust.into()),
-                Err(Break::Status(status)) => status,
-            };
-            let (code, reason) = explain(&status);
-            let wait = waits.next().filter(|_| code == ErrorCode::Unavailable);
-            let Some(wait) = wait else {
-                return Err(status.into());
-            };
-            warn!(
-                reason,
-                at = arrival.next(),
-                "model download broke off, resuming"
-            );
-            tokio::time::sleep(wait).await;
+        let waits = self.waits().take(RETRIES);
+        match fetch(channel, study, digest, layout, waits).await {
+            Ok(vector) => Ok(vector),
+            Err(Break::Distrust(distrust)) => Err(distrust.into()),
+            Err(Break::Status(status)) => Err(status.into()),
         }
+    }
+}
+
+/// Fetches a version for a replay, or says why not.
+pub(crate) async fn version(
+    channel: &Channel,
+    study: StudyId,
+    digest: ModelDigest,
+    layout: &Layout,
+) -> Result<ParameterVector, String> {
+    let fetched = fetch(channel, study, digest, layout, iter::empty()).await;
+    fetched.map_err(|broken| match broken {
+        Break::Distrust(distrust) => explained(&distrust),
+        Break::Status(status) => explain(&status).1,
+    })
+}
+
+async fn fetch(
+    channel: &Channel,
+    study: StudyId,
+    digest: ModelDigest,
+    layout: &Layout,
+    mut waits: impl Iterator<Item = Duration>,
+) -> Result<ParameterVector, Break> {
+    let mut arrival = Arrival {
+        digest,
+        layout,
+        bytes: Vec::new(),
+        progress: None,
+    };
+    loop {
+        let status = match arrival.receive(channel.clone(), study).await {
+            Ok(()) => return Ok(arrival.finish()?),
+            Err(Break::Status(status)) => status,
+            Err(distrust) => return Err(distrust),
+        };
+        let (code, reason) = explain(&status);
+        let wait = waits.next().filter(|_| code == ErrorCode::Unavailable);
+        let Some(wait) = wait else {
+            return Err(status.into());
+        };
+        warn!(
+            reason,
+            at = arrival.next(),
+            "model download broke off, resuming"
+        );
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -156,6 +156,19 @@ impl Store {
         Ok(rows.into_iter().collect())
     }
 
+    /// When the last patient opted out, in seconds since 1970; none if nobody did.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn last_exclusion(&self, data_set: &str) -> Result<Option<u64>, StoreError> {
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT max(at) FROM exclusion WHERE data_set = ?")
+                .bind(data_set)
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(last.map(i64::unsigned_abs))
+    }
+
     /// Adds patients to those who opted out, by pseudonym, and returns how many are new, and when
     /// the last of them opted out. Each is logged in the same transaction. Safe to repeat.
     ///

@@ -1,4 +1,5 @@
-//! Training under audit: extra records whose gradients the auditor chose, and what became of them.
+//! Training under audit: extra records whose gradients the auditor chose, and what became of them;
+//! past rounds, repeated.
 //!
 //! The audit runs a study's training, round by round and step by step, on one site's data. What it
 //! adds are [`Canaries`]; what it watches is the one thing that leaves a step, the noisy gradient.
@@ -9,45 +10,40 @@
 //! minus what is known is noise, and the canaries where they were not subtracted. Subtracting the
 //! other records is no foul play: what they add does not depend on the canaries' coins.
 //!
+//! [`replay_round`] takes the same look at a round of the past, without canaries.
+//!
 //! No update comes of an audit: nothing here makes a
 //! [`PrivateUpdate`](consilium_privacy::step::PrivateUpdate).
 
 mod canaries;
 mod findings;
+mod replay;
+mod watched;
 
-use std::{
-    num::{NonZeroU32, NonZeroUsize},
-    sync::{Mutex, PoisonError},
-};
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use consilium_privacy::{
     accountant::{Charge, ClippingNorm},
     empirical::{Batches, Residuals},
     keystream::MasterSecret,
-    ledger::Grant,
+    ledger::{Entry, Grant, GrantError},
 };
 use consilium_proto::Plan;
 
-use self::canaries::{Scores, WithCanaries};
 pub use self::{
     canaries::Canaries,
     findings::{Breach, Claim, Findings},
+    replay::{PastRound, Repeated, Replay, Seen, replay_round},
+};
+use self::{
+    canaries::{Scores, WithCanaries},
+    watched::{CLIPPED, Watched},
 };
 use super::{
-    Examples, Progress, StopFlag, TrainError,
-    batch::{Context, Mishaps},
-    examples::Pick,
-    optimizer::Optimizer,
-    private::{Private, each_gradient},
+    Examples, Progress, Steps, StopFlag, TrainError, batch::Context, examples::Pick,
+    private::Private,
 };
-use crate::{
-    imaging::Preprocess,
-    network::{Network, Target},
-};
-
-/// Norm that gradients are clipped to, over C: [`ClippedSum`](consilium_privacy::step::ClippedSum)
-/// keeps the rest as room for rounding.
-const CLIPPED: f64 = 1.0 - 1.0 / 1024.0;
+use crate::network::{Network, Target};
 
 /// What is trained under audit.
 #[derive(Clone, Copy)]
@@ -109,6 +105,23 @@ impl Product {
         let private = Private::new(grant, secret, batch_size, clipping_norm)?;
         Ok(Self { private, charge })
     }
+
+    /// The steps that a ledger's entry paid for long ago, with the secret it committed to.
+    ///
+    /// # Errors
+    /// The entry pays for something other than training, or for another secret.
+    pub fn replay(
+        entry: &Entry,
+        secret: &MasterSecret,
+        batch_size: NonZeroU32,
+        clipping_norm: ClippingNorm,
+    ) -> Result<Self, TrainError> {
+        let sequence = entry.sequence;
+        let charged = entry.fact.charged();
+        let charge = charged.ok_or(GrantError::NotTraining { sequence })?.charge;
+        let private = Private::replay(entry, secret, batch_size, clipping_norm)?;
+        Ok(Self { private, charge })
+    }
 }
 
 impl Mechanism for Product {
@@ -154,30 +167,28 @@ pub fn audit<M: Mechanism>(
     } = subject;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
     let mut auditor = Auditor::new(claim, canaries, batch_size);
-    let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
-    let mishaps = Mishaps::default();
     let steps = plan.rounds.saturating_mul(plan.training.steps);
-    let mut weights = network.initial(plan.seed).as_slice().to_vec();
+    let mut weights = network.initial(plan.seed).into_vec();
     for round in 1..=plan.rounds {
         let mut mechanism = mechanism(round)?;
         auditor.charges.push(mechanism.charge());
-        let mut optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), &weights);
-        for step in 1..=plan.training.steps {
-            let context = Context {
-                network,
-                examples,
-                preprocess: preprocess.as_ref(),
-                seed: [plan.seed, u64::from(round), u64::from(step)],
-                threads,
-                stop,
-                mishaps: &mishaps,
-            };
-            let gradient = auditor.step(&context, optimizer.weights(), &mut mechanism)?;
-            optimizer.step(&gradient);
-            let step = auditor.residuals.steps();
+        let before = auditor.residuals.steps();
+        let round = Steps {
+            plan,
+            network,
+            weights: &weights,
+            round,
+            examples,
+            threads,
+            stop,
+        };
+        let next =
+            |context: &Context, weights: &[f32]| auditor.step(context, weights, &mut mechanism);
+        let (moved, _) = round.take(next, |Progress { step, .. }| {
+            let step = before + step;
             progress(Progress { step, steps });
-        }
-        let moved = optimizer.weights().to_vec();
+        })?;
+        let moved = moved.weights().to_vec();
         weights = moved;
     }
     Ok(auditor.finish())
@@ -187,7 +198,7 @@ pub fn audit<M: Mechanism>(
 struct Auditor<'a> {
     claim: &'a Claim,
     canaries: &'a Canaries,
-    batch_size: f64,
+    batch_size: NonZeroU32,
     scores: Scores,
     residuals: Residuals,
     batches: Batches,
@@ -199,7 +210,7 @@ impl<'a> Auditor<'a> {
         Self {
             claim,
             canaries,
-            batch_size: f64::from(batch_size.get()),
+            batch_size,
             scores: Scores::new(canaries),
             residuals: Residuals::default(),
             batches: Batches::new(claim.sampling_rate()),
@@ -227,32 +238,24 @@ impl<'a> Auditor<'a> {
             .map(|pick| everyone.canary(pick.patient))
             .collect();
 
-        let norm = self.claim.clipping_norm().value();
-        let known = Known::new(weights.len(), norm);
-        let released = mechanism.release(weights.len(), &mut |add| {
-            each_gradient(context, weights, &real, |gradient| {
-                known.add(gradient);
-                add(gradient)
-            })?;
+        let norm = self.claim.clipping_norm();
+        let more = |add: &Add| {
             let mut gradient = vec![0.0; weights.len()];
             for &at in &planted {
-                self.canaries.place(at, norm, &mut gradient);
+                self.canaries.place(at, norm.value(), &mut gradient);
                 add(&gradient)?;
                 self.canaries.erase(at, &mut gradient);
             }
             Ok(())
-        })?;
-        self.look(&released, known.into_sum(), &planted);
-        Ok(released)
+        };
+        let watched = Watched::of(context, weights, &real, norm, mechanism, more)?;
+        self.look(watched.unknown(self.batch_size, norm), &planted);
+        Ok(watched.released)
     }
 
-    /// Scores the canaries, then takes them out and keeps the noise.
-    fn look(&mut self, released: &[f32], known: Vec<f64>, planted: &[usize]) {
-        let norm = self.claim.clipping_norm().value();
-        let unknown = |(&released, known): (&f32, f64)| {
-            (f64::from(released) * self.batch_size - known) / norm
-        };
-        let mut rest: Vec<f64> = released.iter().zip(known).map(unknown).collect();
+    /// Scores the canaries, then takes them out and keeps the noise. `rest` is what the auditor
+    /// does not know, in clipping norms.
+    fn look(&mut self, mut rest: Vec<f64>, planted: &[usize]) {
         self.scores.see(self.canaries, &rest, planted);
         for &at in planted {
             self.canaries.take_out(at, CLIPPED, &mut rest);
@@ -270,39 +273,5 @@ impl<'a> Auditor<'a> {
             batches: self.batches,
             charges: self.charges,
         }
-    }
-}
-
-/// The auditor's own clipped sum.
-struct Known {
-    sum: Mutex<Vec<f64>>,
-    norm: f64,
-}
-
-impl Known {
-    fn new(length: usize, norm: f64) -> Self {
-        Self {
-            sum: Mutex::new(vec![0.0; length]),
-            norm,
-        }
-    }
-
-    fn add(&self, gradient: &[f32]) {
-        let squares = gradient.iter().map(|&x| f64::from(x).powi(2));
-        let length = squares.sum::<f64>().sqrt();
-        if !length.is_finite() {
-            return; // counts as zeros
-        }
-        let factor = (CLIPPED * self.norm / length).min(1.0);
-        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
-        for (sum, &value) in sum.iter_mut().zip(gradient) {
-            *sum += factor * f64::from(value);
-        }
-    }
-
-    fn into_sum(self) -> Vec<f64> {
-        self.sum
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

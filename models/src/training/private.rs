@@ -8,7 +8,7 @@ use std::{
 use consilium_privacy::{
     accountant::ClippingNorm,
     keystream::MasterSecret,
-    ledger::Grant,
+    ledger::{Entry, Grant},
     sampling::PoissonSampler,
     step::{NoisySteps, PrivateUpdate},
 };
@@ -41,6 +41,27 @@ impl Private {
             clipping_norm,
             not_finite: 0,
         })
+    }
+
+    /// The steps of a charge long spent, whose end is a digest.
+    pub(super) fn replay(
+        entry: &Entry,
+        secret: &MasterSecret,
+        batch_size: NonZeroU32,
+        clipping_norm: ClippingNorm,
+    ) -> Result<Self, TrainError> {
+        let (noisy, sampler) = NoisySteps::replay(entry, secret, batch_size)?;
+        Ok(Self {
+            sampler,
+            noisy,
+            clipping_norm,
+            not_finite: 0,
+        })
+    }
+
+    /// Ends replayed steps.
+    pub(super) fn digest(self, difference: Vec<f32>) -> Result<[u8; 32], TrainError> {
+        Ok(self.noisy.finish_replay(difference)?)
     }
 
     /// One random record of each drawn patient.

@@ -9,10 +9,10 @@ use consilium_models::{
     random::Random,
     training::{
         Examples, TrainError,
-        audit::{Add, Claim, Mechanism},
+        audit::{Add, Claim, Mechanism, Repeated},
     },
 };
-use consilium_privacy::accountant::Charge;
+use consilium_privacy::{accountant::Charge, step::PrivateUpdate};
 
 /// Records of a microbatch.
 const MICROBATCH: usize = 50;
@@ -149,5 +149,11 @@ impl Mechanism for Double {
             .into_iter()
             .map(|sum| ((sum + deviation * f64::from(noise.normal())) / self.batch_size) as f32);
         Ok(released.collect())
+    }
+}
+
+impl Repeated for Double {
+    fn digest(self, difference: Vec<f32>) -> Result<[u8; 32], TrainError> {
+        Ok(PrivateUpdate::without_privacy(difference)?.digest())
     }
 }

@@ -78,6 +78,24 @@ impl Residuals {
         (self.count > 0.0).then(|| (deviation, (0.5 / self.count).sqrt()))
     }
 
+    /// Bounds of the deviation over that charged, wrong for one audit in a million: the charged one
+    /// is outside exactly where [`irregularities`](Self::irregularities) names the total. None
+    /// before the first coordinate; with fewer than 6 there is no upper bound.
+    pub fn deviation_bounds(&self) -> Option<(f64, f64)> {
+        let (ratio, _) = self.deviation()?;
+        // Where the cube root of `chi_squared_errors` is that many errors away, solved for the
+        // deviation.
+        let width = 2.0 / (9.0 * self.count);
+        let bound = |errors: f64| {
+            let root = 1.0 - width + errors * width.sqrt();
+            match root > 0.0 {
+                true => ratio / root.powf(1.5),
+                false => f64::INFINITY,
+            }
+        };
+        Some((bound(UNLIKELY), bound(-UNLIKELY)))
+    }
+
     /// Correlation of the two steps that are most alike; none where there are too few steps, or
     /// fewer than 100 coordinates.
     pub fn largest_correlation(&self) -> Option<f64> {
@@ -178,6 +196,27 @@ mod tests {
         let is_it =
             |found: &Irregularity| matches!(found, Irregularity::StepDeviation { step: 18, .. });
         assert!(found.iter().any(is_it), "{found:?}");
+    }
+
+    #[test]
+    fn the_charged_deviation_is_out_of_bounds_exactly_where_it_is_irregular() {
+        for scale in [0.5, 0.98, 0.989, 0.995, 1.0, 1.005, 1.012, 1.03] {
+            let scaled = residuals(|_, step| step.iter_mut().for_each(|x| *x *= scale));
+            let (low, high) = scaled.deviation_bounds().expect("some noise");
+            let is_named = scaled
+                .irregularities()
+                .iter()
+                .any(|found| matches!(found, Irregularity::Deviation { .. }));
+            assert_eq!(low > 1.0 || high < 1.0, is_named, "{scale}: {low} {high}");
+            assert!(low < scale && scale < high, "{scale}: {low} {high}");
+        }
+        let mut few = Residuals::default();
+        assert_eq!(few.deviation_bounds(), None);
+        few.add(&[1.0, -1.0]);
+        assert_eq!(
+            few.deviation_bounds().map(|(_, high)| high),
+            Some(f64::INFINITY)
+        );
     }
 
     #[test]
