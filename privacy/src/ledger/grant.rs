@@ -110,9 +110,12 @@ impl Grant {
     pub fn training(&self) -> Result<Training, GrantError> {
         match self.charge {
             Charge::SampledGaussian { q, sigma, steps } => Ok(Training { q, sigma, steps }),
-            Charge::Laplace { .. } | Charge::Pure { .. } => Err(GrantError::NotTraining {
-                sequence: self.sequence,
-            }),
+            // No sampler cuts batches, so a charge for cut ones pays for nothing yet.
+            Charge::Laplace { .. } | Charge::Pure { .. } | Charge::TruncatedGaussian { .. } => {
+                Err(GrantError::NotTraining {
+                    sequence: self.sequence,
+                })
+            }
         }
     }
 
