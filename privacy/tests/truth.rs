@@ -453,11 +453,11 @@ fn batches_cut_at_a_largest_size_cost_what_the_table_says() {
         let found = pld.epsilon(&[charge], delta);
         let expected = number(&row, "eps_pld_truncated_poisson");
         assert_near_pld(found, expected, &row, (&mut above, &mut below));
-        // Curves know only whose neighbours differ by one unit added, and still are looser.
+        // Rare releases of another kind weigh on high orders: curves are looser here than usual.
         let by_curves = rdp.epsilon(&[charge], delta);
         say(&format!("{expected} by losses, {by_curves} by curves"));
         assert!(
-            (found..1.4 * found).contains(&by_curves),
+            (found..2.0 * found).contains(&by_curves),
             "{by_curves} for {row:?}"
         );
     }

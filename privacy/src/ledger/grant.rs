@@ -103,6 +103,11 @@ impl Grant {
         self.charge
     }
 
+    /// Whether it was charged for training, which alone commits to a secret.
+    pub(crate) fn is_for_training(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The terms of training.
     ///
     /// # Errors
