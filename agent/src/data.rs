@@ -6,6 +6,7 @@
 
 mod exclude;
 mod images;
+mod label_balance;
 mod label_map;
 mod labelled_set;
 mod lease;
@@ -30,6 +31,7 @@ use consilium_proto::ErrorCode;
 
 pub use self::{
     exclude::{ExcludeError, Exclusion, UsedBy, exclude},
+    label_balance::{ClassShare, LabelBalance, LabelBalanceError, release_labels},
     label_map::LabelMap,
     labelled_set::{Labelled, LabelledSet, read},
     lease::LeaseError,

@@ -391,6 +391,85 @@ async fn a_noisy_size_is_charged_and_needs_a_budget() {
     assert_eq!(charged.data_set, "chest");
 }
 
+#[tokio::test]
+async fn a_label_balance_is_charged_each_time_counts_patients_and_needs_a_budget() {
+    let hospital = Hospital::new().await;
+    // 60 patients with two records each: 40 ill, 20 with one record of either label, of whom the
+    // class named first counts; one patient with a label of no class.
+    let mut rows = "age,who,state\n7,odd,secret\n".to_owned();
+    for patient in 0..60 {
+        let second = if patient < 40 { "ill" } else { "healthy" };
+        rows += &format!("40,p{patient},ill\n41,p{patient},{second}\n");
+    }
+    let source = Source::Table {
+        file: hospital.write("rows.csv", rows),
+        target: "state".into(),
+        patient: Some("who".into()),
+    };
+    hospital.register(source).await.expect("sound data");
+    let classes = ["healthy", "ill"].map(str::to_owned);
+    let policy = hospital.write(
+        "policy.toml",
+        "[data_sets.chest]\nepsilon = 8.0\ndelta = 1e-5\n",
+    );
+    let policy = Policy::load(&policy).expect("a sound policy");
+    let now = SystemTime::UNIX_EPOCH;
+    let ask = async |policy: &Policy, name: &str, classes: &[String], epsilon| {
+        data::release_labels(&hospital.store, policy, name, classes, epsilon, now).await
+    };
+
+    let balance = ask(&policy, "chest", &classes, 2.0)
+        .await
+        .expect("paid for");
+    let counts: Vec<_> = balance.classes.iter().map(|class| class.count).collect();
+    // Discrete Laplace of scale 1/2: off by more than 15 with probability e^-30.
+    for (found, expected) in counts.iter().chain([&balance.others]).zip([20, 40, 1]) {
+        assert!(found.abs_diff(expected) < 15, "{balance:?}");
+    }
+    assert!(
+        balance.names_patients && (balance.deviation - 0.6017).abs() < 1e-4,
+        "{balance:?}"
+    );
+    let shares: f64 = balance.classes.iter().filter_map(|class| class.share).sum();
+    assert!((0.5..=1.0).contains(&shares), "{balance:?}");
+    let again = ask(&policy, "chest", &classes, 2.0)
+        .await
+        .expect("paid for");
+    assert!(again.ledger_entry > balance.ledger_entry, "another charge");
+
+    let error = ask(&policy, "chest", &classes, 7.0)
+        .await
+        .expect_err("spent");
+    assert_eq!(error.code(), ErrorCode::Exhausted, "{error}");
+    let charges = hospital.store.ledger_entries().await.expect("it verifies");
+    let charges = charges.iter().filter_map(|entry| entry.fact.charged());
+    assert_eq!(charges.count(), 2, "what is refused is not charged");
+
+    let refused = [
+        (
+            ask(&Policy::default(), "chest", &classes, 1.0).await,
+            ErrorCode::Precondition,
+        ),
+        (
+            ask(&policy, "lungs", &classes, 1.0).await,
+            ErrorCode::Missing,
+        ),
+        (ask(&policy, "chest", &[], 1.0).await, ErrorCode::Invalid),
+        (
+            ask(&policy, "chest", &["ill".into(), "ill".into()], 1.0).await,
+            ErrorCode::Invalid,
+        ),
+        (
+            ask(&policy, "chest", &classes, f64::NAN).await,
+            ErrorCode::Invalid,
+        ),
+    ];
+    for (result, code) in refused {
+        let error = result.expect_err("refused");
+        assert_eq!(error.code(), code, "{error}");
+    }
+}
+
 fn npz(path: &Path, images: &[u8], shape: &[u64], labels: &[u8]) {
     let mut archive = npyz::npz::NpzWriter::create(path).expect("room");
     let mut write = |name: &str, shape: &[u64], bytes: &[u8]| {

@@ -25,6 +25,7 @@ mod normal;
 mod parameter;
 mod pld;
 mod rdp;
+mod truncation;
 mod zcdp;
 
 use std::collections::BTreeMap;

@@ -15,7 +15,6 @@
 //! The first two meet the reference tables in `tests/empirical.rs`.
 
 mod batches;
-mod binomial;
 mod gaussian;
 mod guesses;
 mod observations;

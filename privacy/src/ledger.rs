@@ -30,7 +30,7 @@ pub use chain::{ChainError, Head, verify, verify_signed};
 pub(crate) use entry::as_hex;
 pub use entry::{Entry, UnknownForm};
 pub use fact::{Charged, Fact, Generator, Made};
-pub(crate) use fact::{charge_from_bytes, charge_to_bytes};
+pub(crate) use fact::{read_charge, write_charge};
 pub(crate) use filter::Filter;
 #[cfg(test)]
 pub(crate) use grant::test_grant;

@@ -60,7 +60,7 @@
 //! | [`sampling`] | which patients enter a batch |
 //! | [`noise`] | the discrete Gaussian, from a table, in constant time |
 //! | [`step`] | clipping, the integer sum, noise, and the road to a [`step::PrivateUpdate`] |
-//! | [`release`] | counts that leave, through OpenDP |
+//! | [`release`] | counts, sums, histograms and metrics that leave, through OpenDP |
 //! | [`seal`] | keys and files at rest |
 //! | [`empirical`] | what an audit by experiment can prove: lower bounds, and checks of noise and batches |
 //! | [`pseudonym`] | stand-ins for patient identifiers in logs |
@@ -68,6 +68,7 @@
 
 pub mod accountant;
 pub mod audit;
+mod binomial;
 pub mod empirical;
 pub mod keystream;
 pub mod ledger;

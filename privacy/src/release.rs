@@ -1,41 +1,53 @@
-//! Counts that leave a site, with noise from OpenDP.
+//! Figures that leave a site, with noise from OpenDP: counts, sums, histograms, metrics.
 //!
-//! OpenDP's discrete Laplace is exact and proved; it is slow, and right for a handful of figures.
-//! A count of privacy units changes by 1 when one is added or removed; so does a table of counts
-//! when each unit stands in at most one cell.
+//! | figure | call |
+//! |---|---|
+//! | a count, a table of counts | [`noisy_count`], [`noisy_counts`] |
+//! | a histogram with public edges | [`noisy_histogram`] |
+//! | how many patients each class has | [`noisy_label_balance`] |
+//! | a sum or a mean of bounded figures | [`noisy_sum`] |
+//! | accuracy, loss, Brier score | [`noisy_accuracy`], [`noisy_loss`], [`noisy_brier`] |
+//! | area under the ROC curve | [`noisy_auc`] |
+//!
+//! **One rule bounds them all.** Each privacy unit has a fixed number of whole points, 1 or
+//! [`POINTS`], and spreads them over the cells of one table; what is released is the table. Adding
+//! or removing a unit adds or takes its points: both the L1 and the L2 distance of the two tables
+//! are at most that number, however many cells there are. So a mean, which is a sum and a count,
+//! costs as much as one count. Edges, classes, bins and bounds are public, of a plan or of the
+//! world: they must not be read off the data.
+//!
+//! **What pays.** A [`Grant`](crate::ledger::Grant) for one [`Charge::Pure`] adds discrete Laplace
+//! noise, which is (ε, 0)-private; one for one [`Charge::SampledGaussian`] with q = 1 adds discrete
+//! Gaussian noise on a fine lattice, which has the Rényi curve of the Gaussian that was charged. OpenDP
+//! makes the noise, and its own privacy map has to agree that no more is spent. Protected is each unit,
+//! against everyone who sees the releases. Whatever is computed from the noisy tables costs nothing.
+//!
+//! OpenDP's samplers are exact and proved; they are slow, and right for a handful of figures.
 
-use opendp::{
-    domains::{AtomDomain, VectorDomain},
-    measurements::make_laplace,
-    measures::MaxDivergence,
-    metrics::L1Distance,
+mod counts;
+mod histogram;
+mod labels;
+mod metrics;
+mod noise;
+mod ranking;
+mod sum;
+
+pub use self::{
+    counts::{NoisyCount, NoisyCounts, noisy_count, noisy_counts},
+    histogram::{Edges, NoisyHistogram, noisy_histogram},
+    labels::{NoisyLabelBalance, label_of_unit, noisy_label_balance},
+    metrics::{LossCap, brier_score, noisy_accuracy, noisy_brier, noisy_loss},
+    ranking::{NoisyRanking, ScoreBins, noisy_auc},
+    sum::{Bounds, NoisySum, POINTS, noisy_sum},
 };
-
-use crate::{accountant::Charge, ledger::Grant};
-
-/// A count that may leave, and what it cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NoisyCount {
-    /// The count with noise: may be below 0, or above the number of records.
-    pub value: i64,
-    /// What the ledger was charged.
-    pub charge: Charge,
-}
-
-/// A table of counts that may leave, and what it cost.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NoisyCounts {
-    /// The counts with noise, in the order given.
-    pub values: Vec<i64>,
-    /// What the ledger was charged.
-    pub charge: Charge,
-}
+#[cfg(doc)]
+use crate::accountant::Charge;
 
 /// Why nothing was released.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     /// The grant pays for something else.
-    #[error("release refused: ledger entry {sequence} does not pay for one pure release")]
+    #[error("release refused: ledger entry {sequence} does not pay for one small release")]
     NotPaid {
         /// Position of the entry.
         sequence: u64,
@@ -48,74 +60,37 @@ pub enum ReleaseError {
     OpenDp(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Releases how many privacy units there are. The grant must pay for [`Charge::Pure`], once.
-///
-/// The result is (ε, 0)-differentially private for neighbours that differ by one unit added or
-/// removed; its noise has deviation about √2/ε.
-///
-/// # Errors
-/// A grant for something else.
-pub fn noisy_count(grant: Grant, true_count: u64) -> Result<NoisyCount, ReleaseError> {
-    let counts = noisy_counts(grant, &[true_count])?;
-    Ok(NoisyCount {
-        value: counts.values[0],
-        charge: counts.charge,
-    })
-}
-
-/// Releases a table of counts, **each privacy unit counted in at most one cell**: a confusion
-/// matrix, a histogram of scores with one score for each patient. Costs as much as one count.
-///
-/// # Errors
-/// A grant for something else.
-pub fn noisy_counts(grant: Grant, true_counts: &[u64]) -> Result<NoisyCounts, ReleaseError> {
-    let charge = grant.charge();
-    let Charge::Pure {
-        epsilon,
-        releases: 1,
-    } = charge
-    else {
-        return Err(ReleaseError::NotPaid {
-            sequence: grant.sequence(),
-        });
-    };
-    let counts: Result<Vec<i64>, _> = true_counts.iter().map(|&count| count.try_into()).collect();
-    let counts = counts.map_err(|_| ReleaseError::TooLarge)?;
-    let values = discrete_laplace(&counts, epsilon.value())
-        .map_err(|error| ReleaseError::OpenDp(error.to_string().into()))?;
-    Ok(NoisyCounts { values, charge })
-}
-
-fn discrete_laplace(counts: &Vec<i64>, epsilon: f64) -> opendp::error::Fallible<Vec<i64>> {
-    let mut scale = 1.0 / epsilon;
-    loop {
-        let measurement = make_laplace::<_, _, MaxDivergence>(
-            VectorDomain::new(AtomDomain::<i64>::default()),
-            L1Distance::<i64>::default(),
-            scale,
-            None,
-        )?;
-        // OpenDP rounds the cost of its scale up; 1/ε may have been rounded down.
-        if measurement.map(&1)? <= epsilon {
-            return measurement.invoke(counts);
-        }
-        scale = scale.next_up();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use super::*;
-    use crate::keystream::MasterSecret;
-    use crate::ledger::{
-        Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, NO_STUDY, Purpose, Repeat,
-        test_grant,
+    use crate::{
+        accountant::Charge,
+        ledger::{
+            Budget, ChargeRequest, Grant, Ledger, LedgerKey, MemoryJournal, NO_STUDY, Purpose,
+            Repeat,
+        },
     };
 
-    fn grant(epsilon: f64) -> Grant {
-        let epsilon = epsilon.try_into().expect("sound");
+    pub(super) fn pure(epsilon: f64) -> Charge {
+        let epsilon = epsilon.try_into().expect("within range");
+        Charge::Pure {
+            epsilon,
+            releases: 1,
+        }
+    }
+
+    pub(super) fn gaussian(sigma: f64) -> Charge {
+        let sound = "within range";
+        Charge::SampledGaussian {
+            q: 1.0.try_into().expect(sound),
+            sigma: sigma.try_into().expect(sound),
+            steps: 1,
+        }
+    }
+
+    /// A grant from a ledger that can pay nearly everything.
+    pub(super) fn grant(charge: Charge) -> Grant {
         let budget = Budget {
             epsilon: 1e6.try_into().expect("sound"),
             delta: 1e-5.try_into().expect("sound"),
@@ -129,10 +104,7 @@ mod tests {
             round: 0,
             attempt: 0,
             purpose: Purpose::Release("size".into()),
-            charge: Charge::Pure {
-                epsilon,
-                releases: 1,
-            },
+            charge,
             study_cap: None,
             repeat: Repeat::Refuse,
             key: None,
@@ -140,50 +112,10 @@ mod tests {
         ledger.reserve(request, UNIX_EPOCH).expect("within budget")
     }
 
-    /// 20 000 cells: mean 0 and variance 2e^-ε/(1-e^-ε)² of the discrete Laplace, within 5
-    /// standard errors (kurtosis about 6). False alarms: once in a million runs.
-    #[test]
-    fn noise_is_the_discrete_laplace_that_was_charged() {
-        let (epsilon, cells): (f64, usize) = (0.5, 20_000);
-        let released = noisy_counts(grant(epsilon), &vec![1000; cells]).expect("paid");
-        let errors: Vec<f64> = released.values.iter().map(|&v| (v - 1000) as f64).collect();
-        let variance = 2.0 * (-epsilon).exp() / (1.0 - (-epsilon).exp()).powi(2);
-        let mean = errors.iter().sum::<f64>() / cells as f64;
-        let found = errors.iter().map(|e| e * e).sum::<f64>() / cells as f64;
-        assert!(
-            mean.abs() < 5.0 * (variance / cells as f64).sqrt(),
-            "{mean}"
-        );
-        let error = variance * (5.0 / cells as f64).sqrt();
-        assert!(
-            (found - variance).abs() < 5.0 * error,
-            "{found} for {variance}"
-        );
-    }
-
-    #[test]
-    fn odd_epsilons_are_never_overspent_and_every_count_is_taken() {
-        for epsilon in [1e-3, 0.1, 1.0 / 3.0, 0.7, 7.0] {
-            let count = noisy_count(grant(epsilon), 42).expect("paid");
-            assert_eq!(
-                count.charge,
-                Charge::Pure {
-                    epsilon: epsilon.try_into().expect("sound"),
-                    releases: 1
-                }
-            );
-        }
-        assert!((noisy_count(grant(40.0), 42).expect("paid").value - 42).abs() <= 1);
-        assert!(matches!(
-            noisy_count(grant(1.0), u64::MAX),
-            Err(ReleaseError::TooLarge)
-        ));
-    }
-
-    #[test]
-    fn a_grant_for_training_pays_for_no_count() {
-        let secret = MasterSecret::random().expect("randomness");
-        let refused = noisy_count(test_grant(0.1, 1.0, 1, &secret), 3).expect_err("another kind");
-        assert!(matches!(refused, ReleaseError::NotPaid { .. }));
+    /// L1 and squared L2 distance of two tables.
+    pub(super) fn distances(one: &[i64], other: &[i64]) -> (i128, i128) {
+        assert_eq!(one.len(), other.len());
+        let differences = one.iter().zip(other).map(|(a, b)| i128::from(a - b));
+        differences.fold((0, 0), |(l1, l2), d| (l1 + d.abs(), l2 + d * d))
     }
 }

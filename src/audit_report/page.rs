@@ -261,6 +261,20 @@ pub(crate) fn mechanism(charge: &Charge) -> String {
                 sigma.value()
             )
         }
+        Charge::TruncatedGaussian {
+            q,
+            sigma,
+            largest_batch,
+            units,
+            steps,
+        } => {
+            format!(
+                "{steps} Gaussian steps, q = {:.6}, σ = {:.4}, batches of {units} units cut at \
+                 {largest_batch}",
+                q.value(),
+                sigma.value()
+            )
+        }
         Charge::Laplace { epsilon, releases } => format!("{releases} x Laplace, ε = {epsilon}"),
         Charge::Pure { epsilon, releases } => format!("{releases} x pure, ε = {epsilon}"),
     }

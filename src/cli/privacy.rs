@@ -30,16 +30,20 @@ pub(super) enum Command {
     ///
     ///   [
     ///     {"mechanism": "sgm", "noise_multiplier": 1.0, "sampling_rate": 0.05, "steps": 600},
+    ///     {"mechanism": "tsgm", "noise_multiplier": 1.0, "sampling_rate": 0.01,
+    ///      "largest_batch": 150, "units": 10000, "steps": 1000},
     ///     {"mechanism": "gau", "noise_multiplier": 5.0, "releases": 10},
     ///     {"mechanism": "lap", "scale": 10.0, "releases": 3},
     ///     {"mechanism": "pure", "epsilon": 0.1, "releases": 1}
     ///   ]
     ///
-    /// sgm is Gaussian noise on Poisson-sampled batches, gau Gaussian noise without sampling, both
+    /// sgm is Gaussian noise on Poisson-sampled batches, tsgm the same with batches cut at random to
+    /// a largest size, in a data set of so many units; gau is Gaussian noise without sampling, all
     /// with the noise deviation over the sensitivity; lap is Laplace noise of this scale at
     /// sensitivity 1, which costs 1/scale; pure is any release that is (ε, 0)-private. `sigma`,
-    /// `q` and `count` may stand for the long names. A phase may also be a text, and so may the
-    /// whole list: "sgm(1.0,0.05)x600;lap(10.0)x3" is sgm(sigma,q)xsteps, lap(scale)xcount,
+    /// `q` and `count` may stand for the long names, `max_batch` and `dataset_size` for those of
+    /// tsgm. A phase may also be a text, and so may the whole list: "sgm(1.0,0.05)x600;lap(10.0)x3"
+    /// is sgm(sigma,q)xsteps, lap(scale)xcount, tsgm(sigma,q,largest_batch,units)xsteps,
     /// gau(sigma)xcount, pure(epsilon)xcount.
     #[command(verbatim_doc_comment)]
     Epsilon(Box<EpsilonOf>),

@@ -167,3 +167,53 @@ fn images_with_a_number_each_are_registered_for_regression() {
     );
     assert_eq!(report["sizes"], json!({ "16 x 16": 6 }));
 }
+
+#[test]
+fn a_label_balance_is_released_with_noise_and_refused_when_the_budget_says_so() {
+    let hospital = Hospital::new();
+    let table = hospital.table();
+    let map = hospital.write("map.csv", "local,class\n0,healthy\n1,ill\n2,ill\n");
+    hospital.does(&add_table(&table, &map, "num"));
+    let list = hospital.write("opted-out.txt", "p3\np7\n");
+    hospital.does(&["exclude", "heart", "--patients", text(&list)]);
+    let labels = |epsilon| {
+        [
+            "labels",
+            "heart",
+            "--classes",
+            "healthy,ill",
+            "--epsilon",
+            epsilon,
+        ]
+    };
+
+    let message = hospital.refuses(&labels("1"), 6);
+    assert!(message.contains("[data_sets.heart]"), "{message}");
+    let policy = "[data_sets.heart]\nepsilon = 40.0\ndelta = 1e-5\n";
+    hospital.write("site/policy.toml", policy);
+    let first = hospital.does(&labels("30"));
+    // Two thirds of the labels are ill, so nobody has two healthy records; of a pair of both the
+    // class named first counts. Noise of e^-30 moves no count.
+    let count = |at: usize| first["classes"][at]["count"].as_i64().expect("a count");
+    assert_eq!(
+        (first["classes"][0]["class"].as_str(), count(0) + count(1)),
+        (Some("healthy"), 18)
+    );
+    assert_eq!(
+        (first["others"].as_i64(), first["names_patients"].as_bool()),
+        (Some(0), Some(true))
+    );
+    let spent = hospital.refuses(&labels("30"), 7);
+    assert!(
+        spent.contains("heart") && spent.contains("epsilon"),
+        "{spent}"
+    );
+    let second = hospital.does(&labels("1"));
+    assert!(
+        second["ledger_entry"].as_u64() > first["ledger_entry"].as_u64(),
+        "{second}"
+    );
+    let message = hospital.refuses(&["labels", "lungs", "--classes", "a", "--epsilon", "1"], 5);
+    assert!(message.contains("lungs"), "{message}");
+    hospital.refuses(&labels("0"), 3);
+}

@@ -180,26 +180,31 @@ async fn noisy_size(
     let Some(budget) = policy.data_sets.get(name) else {
         return Err(RegisterError::NoBudget(name.to_owned()));
     };
-    let request = ChargeRequest {
-        data_set: name.to_owned(),
-        study: NO_STUDY,
-        round: 0,
-        attempt: 0,
-        purpose: Purpose::Release("public size".into()),
-        charge: Charge::Pure {
-            epsilon,
-            releases: 1,
-        },
-        study_cap: None,
-        // Registering anew counts anew: another release, another charge.
-        repeat: Repeat::ChargeAgain,
-        key: None,
-    };
+    // Registering anew counts anew: another release, another charge.
+    let request = release_request(name, "public size", epsilon);
     let charged = store
         .charge(&policy.data_sets, request, budget.delta, now)
         .await?;
     let count = release::noisy_count(charged.grant, patients)?;
     Ok(count.value.max(1).unsigned_abs())
+}
+
+/// Asks for one pure release that belongs to no study, each time anew.
+pub(super) fn release_request(data_set: &str, what: &str, epsilon: Epsilon) -> ChargeRequest {
+    ChargeRequest {
+        data_set: data_set.to_owned(),
+        study: NO_STUDY,
+        round: 0,
+        attempt: 0,
+        purpose: Purpose::Release(what.to_owned()),
+        charge: Charge::Pure {
+            epsilon,
+            releases: 1,
+        },
+        study_cap: None,
+        repeat: Repeat::ChargeAgain,
+        key: None,
+    }
 }
 
 /// Reads everything once.

@@ -68,6 +68,20 @@ pub(crate) fn pure(epsilon: f64, alpha: f64) -> f64 {
     (log_moment / (alpha - 1.0)).min(epsilon) * ROUND_UP
 }
 
+/// A release that is of one kind or of another, by the first of each pair, which is its probability;
+/// whoever sees it is told which. The moments `e^((α-1)ρ)` of the two mix. Probabilities may add up
+/// to a little more than 1.
+pub(crate) fn either(kinds: [(f64, f64); 2], alpha: f64) -> f64 {
+    let [(p, one), (rest, other)] = kinds.map(|(p, rdp)| (p, (alpha - 1.0) * rdp));
+    let larger = one.max(other);
+    let log_moment = if larger < 1.0 {
+        (p * one.exp_m1() + rest * other.exp_m1()).ln_1p()
+    } else {
+        larger + (p * (one - larger).exp() + rest * (other - larger).exp()).ln()
+    };
+    log_moment / (alpha - 1.0) * ROUND_UP
+}
+
 /// The integral behind [`sampled_gaussian`].
 struct Quadrature {
     q: f64,

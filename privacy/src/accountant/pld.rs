@@ -23,7 +23,7 @@ use realfft::{RealFftPlanner, num_complex::Complex64};
 
 use self::{
     grid::Grid,
-    loss::{Direction, Loss},
+    loss::{Direction, Losses},
     profile::Composed,
     window::Window,
 };
@@ -76,7 +76,13 @@ impl Pld {
             return None;
         }
         // All but sampled Gaussians cost the same in both directions.
-        let is_sampled = |(charge, _): &(Charge, u64)| matches!(charge, Charge::SampledGaussian { q, .. } if q.value() < 1.0);
+        let is_sampled = |(charge, _): &(Charge, u64)| {
+            matches!(
+                charge,
+                Charge::SampledGaussian { q, .. } | Charge::TruncatedGaussian { q, .. }
+                    if q.value() < 1.0
+            )
+        };
         let directions: &[_] = match parts.iter().any(is_sampled) {
             true => &[Direction::Remove, Direction::Add],
             false => &[Direction::Remove],
@@ -94,7 +100,7 @@ impl Pld {
         let tail = CUT / releases as f64;
         let losses: Vec<_> = parts
             .iter()
-            .map(|(charge, count)| (Loss::of(charge, direction, tail), *count))
+            .map(|(charge, count)| (Losses::of(charge, direction, tail), *count))
             .collect();
         let window = Window::around(&losses, CUT)?;
 

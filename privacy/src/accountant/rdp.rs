@@ -118,12 +118,9 @@ impl Curves {
     /// RDP of one release of this charge, for each order.
     pub(crate) fn of_one(&mut self, charge: &Charge) -> &[f64] {
         let orders = &self.orders;
-        self.known.entry(charge.mechanism()).or_insert_with(|| {
-            orders
-                .iter()
-                .map(|&alpha| charge.rdp_of_one(alpha))
-                .collect()
-        })
+        self.known
+            .entry(charge.mechanism())
+            .or_insert_with(|| charge.curve(orders))
     }
 
     fn sum<'a>(&mut self, merged: impl Iterator<Item = &'a (Charge, u64)>) -> Vec<f64> {

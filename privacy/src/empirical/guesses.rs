@@ -1,6 +1,7 @@
 //! One run with many canaries: each is in or out by a coin of its own, and an adversary guesses.
 
-use super::{Confidence, binomial::Binomial};
+use super::Confidence;
+use crate::binomial::Binomial;
 use crate::{OutOfRange, accountant::Delta};
 
 /// Most canaries of one run.

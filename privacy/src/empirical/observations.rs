@@ -1,6 +1,7 @@
 //! One question asked many times, "was the canary in?", and how often the answer was wrong.
 
-use super::{Confidence, binomial::Binomial, gaussian};
+use super::{Confidence, gaussian};
+use crate::binomial::Binomial;
 use crate::{OutOfRange, accountant::Delta};
 
 /// Wrong answers among all trials of one kind.

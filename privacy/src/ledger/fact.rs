@@ -1,5 +1,7 @@
 //! What an entry says.
 
+use std::num::NonZeroU32;
+
 use serde::Serialize;
 
 use super::{Budget, ChargeRequest, Purpose, entry::as_hex};
@@ -156,7 +158,7 @@ impl Charged {
                 write_text(bytes, name);
             }
         }
-        bytes.extend(charge_to_bytes(&self.charge));
+        write_charge(bytes, &self.charge);
         bytes.push(u8::from(self.study_cap.is_some()));
         if let Some(cap) = &self.study_cap {
             write_budget(bytes, cap);
@@ -180,7 +182,7 @@ impl Charged {
             }
             _ => return None,
         };
-        let (charge, bytes) = bytes.split_first_chunk()?;
+        let (charge, bytes) = read_charge(bytes)?;
         let (study_cap, bytes) = match bytes.split_first()? {
             (0, bytes) => (None, bytes),
             (1, bytes) => read_budget(bytes).map(|(cap, bytes)| (Some(cap), bytes))?,
@@ -200,7 +202,7 @@ impl Charged {
             round: u32::from_be_bytes(*round),
             attempt: u32::from_be_bytes(*attempt),
             purpose,
-            charge: charge_from_bytes(charge)?,
+            charge,
             study_cap,
             key,
         };
@@ -270,26 +272,29 @@ fn read_budget(bytes: &[u8]) -> Option<(Budget, &[u8])> {
     Some((budget, bytes))
 }
 
-/// A charge in 21 bytes: kind, two parameters bit by bit, count.
-pub(crate) fn charge_to_bytes(charge: &Charge) -> [u8; 21] {
-    let Mechanism(kind, first, second) = charge.mechanism();
-    let mut bytes = [0; 21];
-    bytes[0] = kind;
-    bytes[1..9].copy_from_slice(&first.to_be_bytes());
-    bytes[9..17].copy_from_slice(&second.to_be_bytes());
-    bytes[17..].copy_from_slice(&charge.releases().to_be_bytes());
-    bytes
+/// A charge in 21 bytes: kind, two parameters bit by bit, count. The kind that has four parameters
+/// is followed by the other two: largest batch and units, four bytes each.
+pub(crate) fn write_charge(bytes: &mut Vec<u8>, charge: &Charge) {
+    let Mechanism(kind, first, second, sizes) = charge.mechanism();
+    bytes.push(kind);
+    bytes.extend(first.to_be_bytes());
+    bytes.extend(second.to_be_bytes());
+    bytes.extend(charge.releases().to_be_bytes());
+    if matches!(charge, Charge::TruncatedGaussian { .. }) {
+        bytes.extend(sizes.to_be_bytes());
+    }
 }
 
-/// Reads what [`charge_to_bytes`] wrote.
-pub(crate) fn charge_from_bytes(bytes: &[u8; 21]) -> Option<Charge> {
-    let (kind, rest) = bytes.split_first()?;
-    let (first, rest) = rest.split_first_chunk()?;
-    let (second, rest) = rest.split_first_chunk()?;
+/// Reads what [`write_charge`] wrote, and gives the bytes after it.
+pub(crate) fn read_charge(bytes: &[u8]) -> Option<(Charge, &[u8])> {
+    let (kind, bytes) = bytes.split_first()?;
+    let (first, bytes) = bytes.split_first_chunk()?;
+    let (second, bytes) = bytes.split_first_chunk()?;
+    let (count, mut rest) = bytes.split_first_chunk()?;
     let (first, second) = (f64::from_be_bytes(*first), f64::from_be_bytes(*second));
-    let count = u32::from_be_bytes(rest.try_into().ok()?);
+    let count = u32::from_be_bytes(*count);
     let unused = second.to_bits() == 0;
-    Some(match kind {
+    let charge = match kind {
         0 => Charge::SampledGaussian {
             q: first.try_into().ok()?,
             sigma: second.try_into().ok()?,
@@ -303,6 +308,97 @@ pub(crate) fn charge_from_bytes(bytes: &[u8; 21]) -> Option<Charge> {
             epsilon: first.try_into().ok()?,
             releases: count,
         },
+        3 => {
+            let (largest_batch, after) = rest.split_first_chunk()?;
+            let (units, after) = after.split_first_chunk()?;
+            rest = after;
+            Charge::TruncatedGaussian {
+                q: first.try_into().ok()?,
+                sigma: second.try_into().ok()?,
+                largest_batch: NonZeroU32::new(u32::from_be_bytes(*largest_batch))?,
+                units: NonZeroU32::new(u32::from_be_bytes(*units))?,
+                steps: count,
+            }
+        }
         _ => return None,
-    })
+    };
+    Some((charge, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charges_lead_back_from_their_bytes_and_old_kinds_keep_their_length() {
+        let sound = "within range";
+        let (q, sigma) = (0.25.try_into().expect(sound), 1.5.try_into().expect(sound));
+        let epsilon = 0.5.try_into().expect(sound);
+        let size = |size| NonZeroU32::new(size).expect(sound);
+        let charges = [
+            (Charge::SampledGaussian { q, sigma, steps: 7 }, 21),
+            (
+                Charge::Laplace {
+                    epsilon,
+                    releases: 2,
+                },
+                21,
+            ),
+            (
+                Charge::Pure {
+                    epsilon,
+                    releases: 1,
+                },
+                21,
+            ),
+            (
+                Charge::TruncatedGaussian {
+                    q,
+                    sigma,
+                    largest_batch: size(130),
+                    units: size(u32::MAX),
+                    steps: 9,
+                },
+                29,
+            ),
+        ];
+        for (charge, length) in charges {
+            let mut bytes = Vec::new();
+            write_charge(&mut bytes, &charge);
+            assert_eq!(bytes.len(), length, "{charge:?}");
+            let (first, second) = (bytes[1..9].to_vec(), bytes[9..17].to_vec());
+            let [Some(first), Some(second)] = [first, second].map(|b| b.first_chunk().copied())
+            else {
+                panic!("eight bytes each");
+            };
+            let parameters = (f64::from_be_bytes(first), f64::from_be_bytes(second));
+            let expected = match charge {
+                Charge::Laplace { .. } | Charge::Pure { .. } => (0.5, 0.0),
+                _ => (0.25, 1.5),
+            };
+            assert_eq!(parameters, expected);
+            for cut in 0..length {
+                assert!(
+                    read_charge(&bytes[..cut]).is_none(),
+                    "{charge:?} cut at {cut}"
+                );
+            }
+            bytes.push(42);
+            assert_eq!(read_charge(&bytes), Some((charge, &[42][..])));
+        }
+    }
+
+    #[test]
+    fn a_batch_or_a_data_set_of_size_0_is_no_charge() {
+        let mut bytes = vec![3];
+        bytes.extend(0.25_f64.to_be_bytes());
+        bytes.extend(1.5_f64.to_be_bytes());
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 9]);
+        assert!(read_charge(&bytes).is_some());
+        for at in [24, 28] {
+            let mut none = bytes.clone();
+            none[at] = 0;
+            assert!(read_charge(&none).is_none());
+        }
+    }
 }

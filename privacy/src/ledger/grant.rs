@@ -103,6 +103,11 @@ impl Grant {
         self.charge
     }
 
+    /// Whether it was charged for training, which alone commits to a secret.
+    pub(crate) fn is_for_training(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The terms of training.
     ///
     /// # Errors
@@ -110,9 +115,12 @@ impl Grant {
     pub fn training(&self) -> Result<Training, GrantError> {
         match self.charge {
             Charge::SampledGaussian { q, sigma, steps } => Ok(Training { q, sigma, steps }),
-            Charge::Laplace { .. } | Charge::Pure { .. } => Err(GrantError::NotTraining {
-                sequence: self.sequence,
-            }),
+            // No sampler cuts batches, so a charge for cut ones pays for nothing yet.
+            Charge::Laplace { .. } | Charge::Pure { .. } | Charge::TruncatedGaussian { .. } => {
+                Err(GrantError::NotTraining {
+                    sequence: self.sequence,
+                })
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::StepError;
 use crate::{
     accountant::Charge,
-    ledger::{charge_from_bytes, charge_to_bytes},
+    ledger::{read_charge, write_charge},
     seal::{OpenError, SealingKey},
 };
 
@@ -112,7 +112,7 @@ impl PrivateUpdate {
                 bytes.push(1);
                 bytes.extend(sequence.to_be_bytes());
                 bytes.extend(taken.to_be_bytes());
-                bytes.extend(charge_to_bytes(&charge));
+                write_charge(&mut bytes, &charge);
             }
         }
         bytes.extend(self.values.iter().flat_map(|value| value.to_le_bytes()));
@@ -135,10 +135,10 @@ impl PrivateUpdate {
             1 => {
                 let (sequence, rest) = rest.split_first_chunk()?;
                 let (taken, rest) = rest.split_first_chunk()?;
-                let (charge, rest) = rest.split_first_chunk()?;
+                let (charge, rest) = read_charge(rest)?;
                 let origin = Origin::Noised {
                     sequence: u64::from_be_bytes(*sequence),
-                    charge: charge_from_bytes(charge)?,
+                    charge,
                     taken: u32::from_be_bytes(*taken),
                 };
                 (origin, rest)

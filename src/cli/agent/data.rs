@@ -1,11 +1,13 @@
-//! `consilium agent data …`: registers data sets and takes patients out of them.
+//! `consilium agent data …`: registers data sets, takes patients out of them, and releases their
+//! label balance.
 
 use std::{path::PathBuf, time::SystemTime};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use consilium_agent::data::{
-    LabelColumns, Part, PublicSize, Registration, Source, exclude, register,
+    LabelBalance, LabelColumns, Part, PublicSize, Registration, Source, exclude, register,
+    release_labels,
 };
 use consilium_proto::ErrorCode;
 use serde_json::json;
@@ -33,6 +35,32 @@ pub(in crate::cli) enum Command {
         /// File with one patient identifier a line
         #[arg(long, value_name = "FILE")]
         patients: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Release how many patients each class has, with noise; charged each time
+    ///
+    /// The result may leave the hospital: each patient, added or removed, is protected with this ε.
+    /// A patient counts once, with the most frequent label of their records (of several, the class
+    /// named first); patients who opted out do not count. Every call is another release: it is
+    /// charged to the data set's budget anew, and refused when that is spent.
+    Labels {
+        /// Name of the data set
+        name: String,
+        /// Classes as plans name them, separated by commas; any other label counts as one more
+        #[arg(
+            long,
+            value_name = "CLASS,CLASS…",
+            value_delimiter = ',',
+            required = true
+        )]
+        classes: Vec<String>,
+        /// What the release costs (ε): above 0; each count is off by about 1.4/ε
+        #[arg(long, value_name = "E")]
+        epsilon: f64,
         #[command(flatten)]
         folder: Folder,
         /// Print one JSON object
@@ -139,8 +167,47 @@ impl Command {
                 }
                 Ok(())
             }
+            Self::Labels {
+                name,
+                classes,
+                epsilon,
+                folder,
+                json,
+            } => {
+                let (store, policy) = (folder.store().await?, folder.policy()?);
+                let now = SystemTime::now();
+                let balance = release_labels(&store, &policy, &name, &classes, epsilon, now).await;
+                store.close().await;
+                let balance = balance?;
+                match json {
+                    true => output::json(&balance),
+                    false => print_labels(&balance),
+                }
+            }
         }
     }
+}
+
+fn print_labels(balance: &LabelBalance) -> Result<()> {
+    let row = |class: &str, count: i64, share: Option<f64>| {
+        let share = share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+        vec![class.to_owned(), count.to_string(), share]
+    };
+    let header = ["class", "patients", "share"].map(str::to_owned).to_vec();
+    let mut rows = vec![header];
+    let classes = balance.classes.iter();
+    rows.extend(classes.map(|class| row(&class.class, class.count, class.share)));
+    rows.push(row("(any other)", balance.others, None));
+    output::line(output::table(&rows))?;
+    output::note(format_args!(
+        "noise of deviation {:.2} on each count; charged epsilon {} (ledger entry {}); asking again \
+         is another release and another charge",
+        balance.deviation, balance.epsilon, balance.ledger_entry
+    ));
+    if !balance.names_patients {
+        output::note("no patient column: each record counted as its own patient");
+    }
+    Ok(())
 }
 
 impl Add {

@@ -1,7 +1,7 @@
 //! A history of releases from a file: phases as JSON objects, or in the short notation
 //! `sgm(1.0,0.05)x600;lap(10.0)x3`.
 
-use std::path::Path;
+use std::{num::NonZeroU32, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use consilium_privacy::accountant::Charge;
@@ -24,6 +24,18 @@ enum Phase {
         noise_multiplier: f64,
         #[serde(alias = "q")]
         sampling_rate: f64,
+        #[serde(alias = "count", alias = "releases")]
+        steps: u32,
+    },
+    Tsgm {
+        #[serde(alias = "sigma")]
+        noise_multiplier: f64,
+        #[serde(alias = "q")]
+        sampling_rate: f64,
+        #[serde(alias = "max_batch")]
+        largest_batch: u32,
+        #[serde(alias = "dataset_size")]
+        units: u32,
         #[serde(alias = "count", alias = "releases")]
         steps: u32,
     },
@@ -82,12 +94,13 @@ fn parse(text: &str) -> Result<Vec<Charge>> {
     Ok(charges)
 }
 
-/// Reads `sgm(sigma,q)xT`, `gau(sigma)xk`, `lap(scale)xk` or `pure(epsilon)xk`.
+/// Reads `sgm(sigma,q)xT`, `tsgm(sigma,q,largest_batch,units)xT`, `gau(sigma)xk`, `lap(scale)xk` or
+/// `pure(epsilon)xk`.
 fn short(text: &str) -> Result<Charge> {
     let form = || {
         format!(
-            "{:?} is none of sgm(sigma,q)xsteps, gau(sigma)xcount, lap(scale)xcount, \
-             pure(epsilon)xcount",
+            "{:?} is none of sgm(sigma,q)xsteps, tsgm(sigma,q,largest_batch,units)xsteps, \
+             gau(sigma)xcount, lap(scale)xcount, pure(epsilon)xcount",
             text.trim()
         )
     };
@@ -105,6 +118,13 @@ fn short(text: &str) -> Result<Charge> {
             sampling_rate,
             steps: releases,
         },
+        ("tsgm", &[noise_multiplier, sampling_rate, largest_batch, units]) => Phase::Tsgm {
+            noise_multiplier,
+            sampling_rate,
+            largest_batch: whole(largest_batch).with_context(form)?,
+            units: whole(units).with_context(form)?,
+            steps: releases,
+        },
         ("gau", &[noise_multiplier]) => Phase::Gau {
             noise_multiplier,
             releases,
@@ -114,6 +134,12 @@ fn short(text: &str) -> Result<Charge> {
         _ => bail!(form()),
     };
     phase.charge()
+}
+
+/// A whole number, where a text gives all numbers alike.
+fn whole(number: f64) -> Option<u32> {
+    let whole = number as u32;
+    (f64::from(whole) == number).then_some(whole)
 }
 
 impl Phase {
@@ -126,6 +152,19 @@ impl Phase {
             } => Charge::SampledGaussian {
                 q: sampling_rate.try_into()?,
                 sigma: noise_multiplier.try_into()?,
+                steps,
+            },
+            Self::Tsgm {
+                noise_multiplier,
+                sampling_rate,
+                largest_batch,
+                units,
+                steps,
+            } => Charge::TruncatedGaussian {
+                q: sampling_rate.try_into()?,
+                sigma: noise_multiplier.try_into()?,
+                largest_batch: at_least_one(largest_batch, "the largest batch")?,
+                units: at_least_one(units, "the number of units")?,
                 steps,
             },
             Self::Gau {
@@ -159,6 +198,10 @@ impl Phase {
     }
 }
 
+fn at_least_one(number: u32, what: &str) -> Result<NonZeroU32> {
+    NonZeroU32::new(number).with_context(|| format!("{what} must be at least 1, found 0"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,13 +210,16 @@ mod tests {
     fn every_notation_says_the_same() {
         let long = r#"[
             {"mechanism": "sgm", "noise_multiplier": 1.0, "sampling_rate": 0.05, "steps": 600},
+            {"mechanism": "tsgm", "sigma": 1.0, "q": 0.01, "largest_batch": 130, "units": 10000,
+             "steps": 1000},
             {"mechanism": "gau", "sigma": 5.0, "count": 10},
             {"mechanism": "lap", "scale": 10.0, "releases": 3},
             {"mechanism": "pure", "epsilon": 0.1, "releases": 1}
         ]"#;
-        let short = "sgm(1.0,0.05)x600;gau(5.0)x10; lap(10.0)x3;pure(0.1)x1";
+        let short = "sgm(1.0,0.05)x600;tsgm(1.0,0.01,130,10000)x1000;gau(5.0)x10; \
+                     lap(10.0)x3;pure(0.1)x1";
         let expected = parse(long).expect("phases");
-        assert_eq!(expected.len(), 4);
+        assert_eq!(expected.len(), 5);
         for text in [
             format!("{short:?}"),
             format!("[{short:?}]"),
@@ -195,6 +241,8 @@ mod tests {
         assert!(refused(r#"[{"mechanism": "exp"}]"#).contains("`sgm`"));
         assert!(refused(r#""sgm(1.0)x5""#).contains("sgm(sigma,q)xsteps"));
         assert!(refused(r#""gau(1.0)x0""#).contains("at least one"));
+        assert!(refused(r#""tsgm(1.0,0.1,0,9)x1""#).contains("largest batch"));
+        assert!(refused(r#""tsgm(1.0,0.1,2.5,9)x1""#).contains("largest_batch"));
         assert!(refused(r#""lap(0)x1""#).contains("scale"));
         for text in ["", "{}", "[]", "3", r#"{"phases": 1}"#, "[null]"] {
             refused(text);

@@ -5,7 +5,7 @@
 //! dominates the true one, and its δ(ε) is exact at the grid points. A loss ℓ between ε₀ and
 //! ε₀ + h goes up with the share `(1 - e^(ε₀-ℓ)) / (1 - e^-h)`, and else down.
 
-use super::loss::Loss;
+use super::loss::{Loss, Losses};
 
 /// A discrete loss: point `first + i` times the interval has mass `masses[i]` under P.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,9 +18,9 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Discretises a loss. What its range leaves out is not in it.
-    pub(super) fn of(loss: &Loss, interval: f64) -> Self {
-        let (low, high) = extent(loss);
+    /// Discretises losses. What their ranges leave out is not in it.
+    pub(super) fn of(losses: &Losses, interval: f64) -> Self {
+        let (low, high) = extent(losses);
         let first = (low / interval).floor() as i64 - 1;
         let length = (high / interval).ceil() as i64 + 2 - first;
         let mut grid = Self {
@@ -29,16 +29,18 @@ impl Grid {
             masses: vec![0.0; length as usize],
             whole: (-interval).exp_m1(),
         };
-        for (at, mass) in loss.atoms() {
+        for (at, mass) in losses.atoms() {
             grid.put((at / interval).floor() as i64, at, mass);
         }
-        if let Some((from, to)) = loss.range() {
-            grid.put_continuous(loss, from, to);
+        for (share, loss) in &losses.0 {
+            if let Some((from, to)) = loss.range() {
+                grid.put_continuous(*share, loss, from, to);
+            }
         }
         grid
     }
 
-    fn put_continuous(&mut self, loss: &Loss, from: f64, to: f64) {
+    fn put_continuous(&mut self, share: f64, loss: &Loss, from: f64, to: f64) {
         let mut point = (loss.at(from) / self.interval).floor() as i64;
         let mut here = from;
         while here < to {
@@ -50,7 +52,7 @@ impl Grid {
             let next = if is_last { to } else { next };
             if next > here {
                 loss.integrate(here, next, 1.0, |place, mass| {
-                    self.put(point, loss.at(place), mass);
+                    self.put(point, loss.at(place), share * mass);
                 });
             }
             (here, point) = (next, point + 1);
@@ -88,10 +90,12 @@ impl Grid {
 }
 
 /// The smallest and the largest loss.
-pub(super) fn extent(loss: &Loss) -> (f64, f64) {
-    let atoms = loss.atoms().into_iter().map(|(at, _)| at);
-    let ends = loss.range().into_iter();
-    let ends = ends.flat_map(|(from, to)| [loss.at(from), loss.at(to)]);
+pub(super) fn extent(losses: &Losses) -> (f64, f64) {
+    let atoms = losses.atoms().map(|(at, _)| at);
+    let ends = losses.0.iter().flat_map(|(_, loss)| {
+        let range = loss.range().into_iter();
+        range.flat_map(|(from, to)| [loss.at(from), loss.at(to)])
+    });
     atoms
         .chain(ends)
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| {
@@ -137,7 +141,7 @@ mod tests {
                     direction,
                     reach: 9.5,
                 };
-                let grid = Grid::of(&loss, interval);
+                let grid = Grid::of(&loss.into(), interval);
                 for point in [0, 3, 50, 400] {
                     let expected = exact(point as f64 * interval);
                     let expected = match direction {

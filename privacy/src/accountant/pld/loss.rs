@@ -3,11 +3,12 @@
 //! For a pair of distributions (P, Q) that dominates a mechanism, the loss is ln P/Q, drawn from P.
 //! Removal of a unit compares (with it, without it), addition the reverse; over many releases the
 //! direction is the same for all (Zhu, Dong, Wang 2022, arXiv 2106.08567, who show the pairs below
-//! to be dominating). A loss here is atoms and one continuous part, both with their mass under P.
+//! to be dominating). A loss here is atoms and one continuous part, both with their mass under P;
+//! a release may have one of several losses, by a public coin ([`Losses`]).
 
 use std::f64::consts::PI;
 
-use crate::accountant::Charge;
+use crate::accountant::{Charge, truncation::Truncation};
 
 /// What neighbouring data sets differ by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,70 @@ const FOUR_NODES: [(f64, f64); 2] = [
     (0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
 ];
 
+/// What the loss of one release may be, each with its probability; which it is, is public.
+#[derive(Debug, Clone)]
+pub(super) struct Losses(pub(super) Vec<(f64, Loss)>);
+
+impl Losses {
+    /// The losses of one release of this charge; what is left out has a mass of at most `tail`.
+    pub(super) fn of(charge: &Charge, direction: Direction, tail: f64) -> Self {
+        // Each of the two tails of a normal distribution is below e^(-z²/2)/2.
+        let reach = (-2.0 * tail.ln()).sqrt();
+        let sampled = |q: f64, sigma: f64| {
+            let (q, sigma) = Loss::bounded(q, sigma);
+            Loss::Sampled {
+                q,
+                sigma,
+                direction,
+                reach,
+            }
+        };
+        match *charge {
+            Charge::SampledGaussian { q, sigma, .. } => sampled(q.value(), sigma.value()).into(),
+            Charge::TruncatedGaussian {
+                q,
+                sigma,
+                largest_batch,
+                units,
+                ..
+            } => {
+                let (q, sigma) = (q.value(), sigma.value());
+                let whole = sampled(q, sigma);
+                let Some(truncation) = Truncation::of(q, largest_batch, units) else {
+                    return whole.into();
+                };
+                // Sensitivity 2 beside σ is sensitivity 1 beside σ/2.
+                let (q, sigma) = Loss::bounded(truncation.rate, sigma / 2.0);
+                let cut = Loss::Replaced { q, sigma, reach };
+                Self(vec![(truncation.share, cut), (truncation.rest, whole)])
+            }
+            Charge::Laplace { epsilon, .. } if epsilon.value() <= LARGEST_LAPLACE => {
+                let epsilon = epsilon.value();
+                Loss::Laplace { epsilon }.into()
+            }
+            Charge::Laplace { epsilon, .. } | Charge::Pure { epsilon, .. } => {
+                let epsilon = epsilon.value();
+                Loss::Pure { epsilon }.into()
+            }
+        }
+    }
+
+    /// Single losses that have a mass of their own.
+    pub(super) fn atoms(&self) -> impl Iterator<Item = (f64, f64)> {
+        let each = self.0.iter();
+        each.flat_map(|(share, loss)| {
+            let atoms = loss.atoms().into_iter();
+            atoms.map(move |(at, mass)| (at, share * mass))
+        })
+    }
+}
+
+impl From<Loss> for Losses {
+    fn from(loss: Loss) -> Self {
+        Self(vec![(1.0, loss)])
+    }
+}
+
 /// The loss of one release in one direction.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Loss {
@@ -50,6 +115,10 @@ pub(super) enum Loss {
         /// Deviations that are kept on either side.
         reach: f64,
     },
+    /// P = (1-q)·N(0,σ²) + q·N(1,σ²), Q = (1-q)·N(0,σ²) + q·N(-1,σ²): of a cut batch, where a unit
+    /// takes another one's place. It dominates the sampled pair of the same rate, in either
+    /// direction: the second distribution only moves away.
+    Replaced { q: f64, sigma: f64, reach: f64 },
     /// Laplace noise of scale 1/ε; the coordinate is the loss itself.
     Laplace { epsilon: f64 },
     /// Randomised response with odds e^ε dominates every (ε, 0)-private release (Kairouz, Oh,
@@ -58,38 +127,21 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    /// The loss of one release of this charge; what is left out has a mass of at most `tail`.
-    pub(super) fn of(charge: &Charge, direction: Direction, tail: f64) -> Self {
-        match *charge {
-            Charge::SampledGaussian { q, sigma, .. } => {
-                let is_noise_small = sigma.value() < SMALLEST_SAMPLED_SIGMA;
-                Self::Sampled {
-                    q: if is_noise_small {
-                        1.0
-                    } else {
-                        q.value().max(SMALLEST_RATE)
-                    },
-                    sigma: sigma.value().min(LARGEST_SIGMA),
-                    direction,
-                    // Each of the two tails of a normal distribution is below e^(-z²/2)/2.
-                    reach: (-2.0 * tail.ln()).sqrt(),
-                }
-            }
-            Charge::Laplace { epsilon, .. } if epsilon.value() <= LARGEST_LAPLACE => {
-                Self::Laplace {
-                    epsilon: epsilon.value(),
-                }
-            }
-            Charge::Laplace { epsilon, .. } | Charge::Pure { epsilon, .. } => Self::Pure {
-                epsilon: epsilon.value(),
-            },
-        }
+    /// Rate and deviation that the quadrature can take, and that cost no less.
+    fn bounded(q: f64, sigma: f64) -> (f64, f64) {
+        let is_noise_small = sigma < SMALLEST_SAMPLED_SIGMA;
+        let q = if is_noise_small {
+            1.0
+        } else {
+            q.max(SMALLEST_RATE)
+        };
+        (q, sigma.min(LARGEST_SIGMA))
     }
 
     /// Single losses that have a mass of their own.
     pub(super) fn atoms(&self) -> Vec<(f64, f64)> {
         match *self {
-            Self::Sampled { .. } => Vec::new(),
+            Self::Sampled { .. } | Self::Replaced { .. } => Vec::new(),
             Self::Laplace { epsilon } => {
                 vec![(-epsilon, 0.5 * (-epsilon).exp()), (epsilon, 0.5)]
             }
@@ -116,6 +168,7 @@ impl Loss {
                 Direction::Remove => (1.0 - reach * sigma, 1.0 + reach * sigma),
                 Direction::Add => (-reach * sigma, reach * sigma),
             }),
+            Self::Replaced { sigma, reach, .. } => Some((-reach * sigma, 1.0 + reach * sigma)),
             Self::Laplace { epsilon } => Some((-epsilon, epsilon)),
             Self::Pure { .. } => None,
         }
@@ -123,53 +176,59 @@ impl Loss {
 
     /// The loss at a coordinate.
     pub(super) fn at(&self, place: f64) -> f64 {
-        let Self::Sampled {
-            q,
-            sigma,
-            direction,
-            ..
-        } = *self
-        else {
-            return place;
-        };
-        let (x, sign) = match direction {
-            Direction::Remove => (place, 1.0),
-            Direction::Add => (-place, -1.0),
-        };
-        let exponent = (x - 0.5) / sigma / sigma;
-        sign * if q >= 1.0 {
-            exponent
-        } else if exponent > 30.0 {
-            exponent + q.ln() + ((1.0 - q) / q * (-exponent).exp()).ln_1p()
-        } else {
-            (q * exponent.exp_m1()).ln_1p()
+        match *self {
+            Self::Sampled {
+                q,
+                sigma,
+                direction,
+                ..
+            } => {
+                let sign = direction.sign();
+                sign * log_ratio(q, (sign * place - 0.5) / sigma / sigma)
+            }
+            Self::Replaced { q, sigma, .. } => {
+                log_ratio(q, (place - 0.5) / sigma / sigma)
+                    - log_ratio(q, (-place - 0.5) / sigma / sigma)
+            }
+            Self::Laplace { .. } | Self::Pure { .. } => place,
         }
     }
 
     /// The coordinate of a loss; infinite for a loss that no coordinate has.
     pub(super) fn place_of(&self, loss: f64) -> f64 {
-        let Self::Sampled {
-            q,
-            sigma,
-            direction,
-            ..
-        } = *self
-        else {
-            return loss;
-        };
-        let sign = match direction {
-            Direction::Remove => 1.0,
-            Direction::Add => -1.0,
-        };
-        let loss = sign * loss;
-        let exponent = if q >= 1.0 {
-            loss
-        } else if loss > 30.0 {
-            loss - q.ln() + ((q - 1.0) * (-loss).exp()).ln_1p()
-        } else {
-            (loss.exp_m1() / q).max(-1.0).ln_1p()
-        };
-        sign * (sigma * (sigma * exponent) + 0.5)
+        match *self {
+            Self::Sampled {
+                q,
+                sigma,
+                direction,
+                ..
+            } => {
+                let sign = direction.sign();
+                let loss = sign * loss;
+                let exponent = if q >= 1.0 {
+                    loss
+                } else if loss > 30.0 {
+                    loss - q.ln() + ((q - 1.0) * (-loss).exp()).ln_1p()
+                } else {
+                    (loss.exp_m1() / q).max(-1.0).ln_1p()
+                };
+                sign * (sigma * (sigma * exponent) + 0.5)
+            }
+            // With u = e^(x/σ²) the ratio of densities is e^ℓ where u solves a quadratic equation,
+            // and x/σ² = ℓ/2 + asinh(s), ln s = ln((1-q)/q) + 1/(2σ²) + ln sinh(ℓ/2).
+            Self::Replaced { q, sigma, .. } => {
+                let half = loss.abs() / 2.0;
+                let log_sinh = half + (-(-2.0 * half).exp_m1() / 2.0).ln();
+                let log = ((1.0 - q) / q).ln() + 0.5 / sigma / sigma + log_sinh;
+                let asinh = if log > 30.0 {
+                    log + 2_f64.ln()
+                } else {
+                    log.exp().asinh()
+                };
+                loss.signum() * sigma * (sigma * (half + asinh))
+            }
+            Self::Laplace { .. } | Self::Pure { .. } => loss,
+        }
     }
 
     /// Density of P at a coordinate.
@@ -191,6 +250,11 @@ impl Loss {
                 };
                 shape / (sigma * (2.0 * PI).sqrt())
             }
+            Self::Replaced { q, sigma, .. } => {
+                let normal = |x: f64| (-x * x / (2.0 * sigma * sigma)).exp();
+                let shape = (1.0 - q) * normal(place) + q * normal(place - 1.0);
+                shape / (sigma * (2.0 * PI).sqrt())
+            }
             // x = (1 - loss/ε)/2 has density ε/2·e^(-εx).
             Self::Laplace { epsilon } => 0.25 * (-(epsilon - place) / 2.0).exp(),
             Self::Pure { .. } => 0.0,
@@ -200,8 +264,10 @@ impl Loss {
     /// Longest stretch of coordinates on which four nodes are exact to 1e-13.
     fn stretch(&self) -> f64 {
         match *self {
-            Self::Sampled { q, sigma, .. } if q < 1.0 => (sigma / 32.0).min(sigma * sigma / 4.0),
-            Self::Sampled { sigma, .. } => sigma / 32.0,
+            Self::Sampled { q, sigma, .. } | Self::Replaced { q, sigma, .. } if q < 1.0 => {
+                (sigma / 32.0).min(sigma * sigma / 4.0)
+            }
+            Self::Sampled { sigma, .. } | Self::Replaced { sigma, .. } => sigma / 32.0,
             Self::Laplace { .. } | Self::Pure { .. } => 0.25,
         }
     }
@@ -234,6 +300,27 @@ impl Loss {
     }
 }
 
+/// ln(1 - q + q·e^exponent).
+fn log_ratio(q: f64, exponent: f64) -> f64 {
+    if q >= 1.0 {
+        exponent
+    } else if exponent > 30.0 {
+        exponent + q.ln() + ((1.0 - q) / q * (-exponent).exp()).ln_1p()
+    } else {
+        (q * exponent.exp_m1()).ln_1p()
+    }
+}
+
+impl Direction {
+    /// Of a loss that grows with the coordinate, or falls.
+    fn sign(self) -> f64 {
+        match self {
+            Self::Remove => 1.0,
+            Self::Add => -1.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +342,7 @@ mod tests {
                     direction,
                     reach,
                 });
+                losses.push(Loss::Replaced { q, sigma, reach });
             }
         }
         losses
@@ -274,7 +362,7 @@ mod tests {
             }
             assert!((mass - 1.0).abs() < 1e-12, "{mass} for {loss:?}");
             // Where P and Q hardly overlap, most of Q is where P was cut off.
-            let is_far = matches!(loss, Loss::Sampled { sigma, .. } if sigma < 0.5);
+            let is_far = matches!(loss, Loss::Sampled { sigma, .. } | Loss::Replaced { sigma, .. } if sigma < 0.5);
             assert!(
                 is_far || (other - 1.0).abs() < 1e-10,
                 "{other} for {loss:?}"

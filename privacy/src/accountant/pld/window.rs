@@ -7,7 +7,7 @@
 
 use super::{
     grid::{Grid, extent},
-    loss::Loss,
+    loss::Losses,
 };
 
 /// Distance of the grid's points, in nats, as long as the window has room for them. It is the one
@@ -32,7 +32,7 @@ pub(super) struct Window {
 impl Window {
     /// The window that all but about `cut` of the composed loss lies in, on either side; `None`
     /// where losses are too large for numbers.
-    pub(super) fn around(losses: &[(Loss, u64)], cut: f64) -> Option<Self> {
+    pub(super) fn around(losses: &[(Losses, u64)], cut: f64) -> Option<Self> {
         let nodes: Vec<_> = losses
             .iter()
             .map(|(loss, count)| (nodes(loss), *count))
@@ -119,12 +119,14 @@ fn thetas() -> impl Iterator<Item = f64> {
 }
 
 /// Losses and masses on a few thousand points.
-fn nodes(loss: &Loss) -> Vec<(f64, f64)> {
-    let mut nodes = loss.atoms();
-    if let Some((from, to)) = loss.range() {
-        loss.integrate(from, to, 8.0, |place, mass| {
-            nodes.push((loss.at(place), mass))
-        });
+fn nodes(losses: &Losses) -> Vec<(f64, f64)> {
+    let mut nodes: Vec<_> = losses.atoms().collect();
+    for (share, loss) in &losses.0 {
+        if let Some((from, to)) = loss.range() {
+            loss.integrate(from, to, 8.0, |place, mass| {
+                nodes.push((loss.at(place), share * mass));
+            });
+        }
     }
     nodes
 }

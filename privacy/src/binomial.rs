@@ -1,7 +1,7 @@
 //! Probabilities of the binomial law, from ratios of neighbours: no gamma function, no logarithm.
 
 /// `P[Bin(n, p) = k]` for a run of `k` around the mode.
-pub(super) struct Binomial {
+pub(crate) struct Binomial {
     first: u64,
     probabilities: Vec<f64>,
 }
@@ -9,12 +9,12 @@ pub(super) struct Binomial {
 impl Binomial {
     /// Everything that `f64` can hold, so that tails of 1e-300 keep their digits. `odds` are
     /// `p / (1-p)`, finite and above 0.
-    pub(super) fn whole(n: u64, odds: f64) -> Self {
+    pub(crate) fn whole(n: u64, odds: f64) -> Self {
         Self::new(n, odds, 0.0)
     }
 
     /// The part that matters to a sum of probabilities: about `√n` terms.
-    pub(super) fn bulk(n: u64, odds: f64) -> Self {
+    pub(crate) fn bulk(n: u64, odds: f64) -> Self {
         Self::new(n, odds, 1e-24)
     }
 
@@ -51,20 +51,20 @@ impl Binomial {
     }
 
     /// `P[Bin = k]`.
-    pub(super) fn equal(&self, k: u64) -> f64 {
+    pub(crate) fn equal(&self, k: u64) -> f64 {
         let at = k.checked_sub(self.first).map(|at| at as usize);
         at.and_then(|at| self.probabilities.get(at))
             .map_or(0.0, |probability| *probability)
     }
 
     /// `P[Bin ≥ k]`.
-    pub(super) fn at_least(&self, k: u64) -> f64 {
+    pub(crate) fn at_least(&self, k: u64) -> f64 {
         let start = (k.saturating_sub(self.first) as usize).min(self.probabilities.len());
         sum(&self.probabilities[start..]).min(1.0)
     }
 
     /// `P[Bin ≤ k]`.
-    pub(super) fn at_most(&self, k: u64) -> f64 {
+    pub(crate) fn at_most(&self, k: u64) -> f64 {
         let Some(last) = k.checked_sub(self.first) else {
             return 0.0;
         };
