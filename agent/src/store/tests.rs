@@ -399,7 +399,7 @@ async fn a_locked_a_full_and_a_damaged_database_get_their_own_messages() {
     let write = || sqlx::query(sqlx::AssertSqlSafe(insert.clone()));
     let error = StoreError::from(write().execute(&other).await.expect_err("locked"));
     assert!(matches!(error, StoreError::Locked(_)), "{error}");
-    drop(writing);
+    writing.rollback().await.expect("nothing was written");
 
     let mut connection = other.acquire().await.expect("free");
     sqlx::query("PRAGMA max_page_count = 40")
