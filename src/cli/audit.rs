@@ -15,6 +15,10 @@ pub(super) enum Command {
     /// Train a plan on data with canaries, and compare what they prove with what is claimed
     Canaries(Box<canaries::Options>),
     /// Repeat past rounds inside the hospital, compare with its ledger, and measure their noise
+    ///
+    /// Nothing is charged, recorded or sent, and the agent may go on running. The report tells how
+    /// many patients there are: it stays in the hospital. A round that differs, a finding, or no
+    /// round that agrees end the command with exit code 6.
     Noise(Box<noise::Options>),
     /// Put the ledgers of agents into one file for an auditor, signed by their sites
     Export(export::Options),

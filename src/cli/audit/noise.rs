@@ -22,16 +22,12 @@ const FALSE_ALARM_BOUNDS: f64 = 1e-6;
 /// Largest chance that anything is found in a round of sound code, or in all rounds together.
 const FALSE_ALARM_FINDINGS: f64 = 1.0 / 80_000.0;
 
-/// Nothing is charged, recorded or sent, and the agent may go on running. The report tells how many
-/// patients there are: it stays in the hospital. A round that differs, a finding, or no round that
-/// agrees end the command with exit code 6.
+/// Which rounds, and where they lie.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
     /// The agent's folder
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    #[command(flatten)]
-    unlock: Unlock,
     /// The study
     #[arg(long, value_name = "STUDY")]
     study: StudyId,
@@ -45,6 +41,8 @@ pub(in crate::cli) struct Options {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    unlock: Unlock,
 }
 
 impl Options {
