@@ -252,7 +252,7 @@ impl Agent {
         let channel = self.membership.connect().await?;
         let roster = self.membership.refresh_roster(channel.clone()).await?;
         info!(epoch = roster.epoch(), "connected to the coordinator");
-        self.compare(&channel).await?;
+        self.meet(&channel).await?;
         tokio::select! {
             ended = self.work(channel.clone()) => ended,
             never = self.consent(channel) => match never {},
@@ -260,14 +260,18 @@ impl Agent {
     }
 
     /// Whether the ledger here is the one that the coordinator has heard of: nothing is trained
-    /// with an older copy, or for a coordinator that has told two histories.
-    async fn compare(&self, channel: &Channel) -> Result<(), SessionError> {
+    /// with an older copy, or for a coordinator that has told two histories. Entries that no update
+    /// followed, such as a noisy count's, are logged now.
+    async fn meet(&self, channel: &Channel) -> Result<(), SessionError> {
         let receipts = Receipts::open(&self.store, &self.membership).await?;
-        let compared = receipts.compare(channel).await;
-        if let Err(error @ ReceiptError::Distrust(_)) = &compared {
+        let met = match receipts.compare(channel).await {
+            Ok(()) => receipts.obtain(channel).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error @ ReceiptError::Distrust(_)) = &met {
             error!(%error, "no round is joined");
         }
-        Ok(compared?)
+        Ok(met?)
     }
 
     /// Looks for studies, decides where the policy says so, sends decisions; for ever.

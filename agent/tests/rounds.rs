@@ -3,11 +3,16 @@
 
 mod federation;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use consilium_agent::{
     Membership,
     consent::{self, ConsentError},
+    data,
     membership::{Enrolment, MembershipError},
     policy::Policy,
     store::Store,
@@ -434,6 +439,7 @@ async fn every_update_that_left_has_a_receipt_and_an_older_copy_of_the_ledger_en
     }
     let earlier = second[2][1].1.earlier.as_ref();
     assert_eq!(earlier, Some(&second[2][0].1.tree_head));
+    a_count_that_no_update_followed_is_logged_at_the_next_connection(&sites[2]).await;
 
     for file in std::fs::read_dir(&copy).expect("a folder") {
         let file = file.expect("an entry");
@@ -454,6 +460,25 @@ async fn every_update_that_left_has_a_receipt_and_an_older_copy_of_the_ledger_en
         text.contains("older copy of the folder was put back"),
         "{text}"
     );
+}
+
+async fn a_count_that_no_update_followed_is_logged_at_the_next_connection(site: &Path) {
+    let store = Store::open(site, Arc::new(key())).await.expect("a store");
+    let policy = Policy::load(&site.join("policy.toml")).expect("a policy");
+    let name = store.data_sets().await.expect("readable")[0].name.clone();
+    let classes = ["a".to_owned(), "b".to_owned()];
+    data::release_labels(&store, &policy, &name, &classes, 0.01, SystemTime::now())
+        .await
+        .expect("within budget");
+    store.close().await;
+    let agent = start(site).await;
+    until("the count is logged", async || {
+        let newest = agent.store.ledger_head().await.expect("it verifies");
+        let kept = agent.store.newest_receipt().await.expect("readable");
+        (kept?.0 == newest.sequence).then_some(())
+    })
+    .await;
+    agent.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
