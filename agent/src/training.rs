@@ -1,10 +1,13 @@
 //! One round's training at this site: charged first, on a thread that may block, stored last.
 
+mod pace;
+
 use std::{
     collections::HashSet,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
 use consilium_models::{
@@ -16,6 +19,7 @@ use consilium_proto::{ParameterVector, Plan, StudyId};
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
+use self::pace::{Pace, Report};
 use crate::{
     data::{DataError, Exclusions, Manifest, TrainingSet},
     store::{Store, StoreError},
@@ -118,6 +122,8 @@ pub(crate) struct Work {
     pub(crate) weights: ParameterVector,
     pub(crate) set: Arc<TrainingSet>,
     pub(crate) protection: Protection,
+    /// ε of the study so far, this round included; none without privacy.
+    pub(crate) epsilon: Option<f64>,
 }
 
 /// Trains and stores the update, sealed; then nothing about this round changes any more. Stops
@@ -138,6 +144,7 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
         weights,
         set,
         protection,
+        epsilon,
     } = work;
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     info!(
@@ -156,7 +163,17 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
         protection,
         threads,
     };
-    let progress = |Progress { step, steps }| debug!(step, steps, "step taken");
+    let mut pace = Pace::new();
+    let progress = |progress: Progress| {
+        debug!(step = progress.step, steps = progress.steps, "step taken");
+        let Some(report) = pace.note(progress, Instant::now()) else {
+            return;
+        };
+        let Report { step, steps, .. } = report;
+        let steps_per_second = format!("{:.2}", report.steps_per_second);
+        let left = humantime::format_duration(report.left_in_seconds());
+        info!(step, steps, steps_per_second, %left, epsilon, "training");
+    };
     let outcome = train_round(job, &*set, stop, progress)?;
     let local = outcome.local;
     if local.unreadable > 0 || local.not_finite > 0 {

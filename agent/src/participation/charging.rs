@@ -28,20 +28,27 @@ use crate::{
     training::blocking,
 };
 
+/// What a round may train under.
+pub(super) struct Paid {
+    pub(super) protection: Protection,
+    /// ε of the study, this round included; none without privacy.
+    pub(super) epsilon: Option<f64>,
+}
+
 impl Agent {
     /// Charges the round, or, where plan and policy say so by name, protects nobody.
-    pub(super) async fn protect(
-        &self,
-        assignment: &Assignment,
-        now: SystemTime,
-    ) -> Answer<Protection> {
+    pub(super) async fn protect(&self, assignment: &Assignment, now: SystemTime) -> Answer<Paid> {
         let (round, plan) = (assignment.spec.round, &assignment.study.plan);
         let Some(guarantee) = plan.privacy.guarantee() else {
             warn!(%round, "training WITHOUT PRIVACY, as plan and policy say by name");
             let public_size = self.public_size(assignment).await?;
             let rate = f64::from(plan.training.batch_size) / public_size as f64;
             let rate = SamplingRate::try_from(rate.min(1.0));
-            return Ok(rate.map(|rate| Protection::None { rate }).map_err(failed));
+            let free = |rate| Paid {
+                protection: Protection::None { rate },
+                epsilon: None,
+            };
+            return Ok(rate.map(free).map_err(failed));
         };
         let terms = match self.terms(assignment, &guarantee).await? {
             Ok(terms) => terms,
@@ -55,7 +62,7 @@ impl Agent {
         assignment: &Assignment,
         Terms { noise, policy, cap }: Terms,
         now: SystemTime,
-    ) -> Answer<Protection> {
+    ) -> Answer<Paid> {
         let (round, plan) = (assignment.spec.round, &assignment.study.plan);
         let keeper = self.store.clone();
         let secret = blocking(move || keeper.new_secret())
@@ -93,7 +100,10 @@ impl Agent {
                 } = charged;
                 let sequence = grant.sequence();
                 info!(%round, sequence, epsilon = study_epsilon, "charged");
-                Ok(Ok(Protection::Private { grant, secret }))
+                Ok(Ok(Paid {
+                    protection: Protection::Private { grant, secret },
+                    epsilon: Some(study_epsilon),
+                }))
             }
             Err(ChargeError::Refused(
                 refusal @ (Refusal::DataSetExhausted { .. }

@@ -288,8 +288,8 @@ impl Agent {
                        interrupted too often";
             return Ok(Err(Declined::new(DeclineReason::Failed, why)));
         }
-        let protection = match self.protect(assignment, now).await? {
-            Ok(protection) => protection,
+        let paid = match self.protect(assignment, now).await? {
+            Ok(paid) => paid,
             Err(declined) => return Ok(Err(declined)),
         };
         let work = Work {
@@ -299,7 +299,8 @@ impl Agent {
             network,
             weights,
             set,
-            protection,
+            protection: paid.protection,
+            epsilon: paid.epsilon,
         };
         match train(self.store.clone(), work).await {
             Ok(update) => Ok(Ok(update)),
