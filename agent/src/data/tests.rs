@@ -270,6 +270,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
         weights,
         set,
         protection,
+        epsilon: Some(charged.study_epsilon),
     };
     let update = train(store.clone(), work).await.expect("trained");
     assert!(update.is_private());
