@@ -193,9 +193,10 @@ pub fn train_round(
     } = job;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
     let steps = plan.training.steps;
-    let mut gradients = gradients(plan, protection, batch_size)?;
-    let mut optimizer =
-        Optimizer::new(&plan.training, plan.strategy.proximal(), weights.as_slice());
+    let mut gradients = gradients(plan, network, protection, batch_size)?;
+    let proximal = plan.strategy.proximal();
+    let optimizer = Optimizer::new(&plan.training, proximal, weights.as_slice());
+    let mut optimizer = optimizer.in_round(round, plan.rounds);
     let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
     let mishaps = Mishaps::default();
     for step in 1..=steps {
@@ -229,6 +230,7 @@ pub fn train_round(
 
 fn gradients(
     plan: &Plan,
+    network: &Network,
     protection: Protection,
     batch_size: NonZeroU32,
 ) -> Result<Box<dyn Gradients>, TrainError> {
@@ -243,12 +245,12 @@ fn gradients(
                 .clipping_norm
                 .try_into()
                 .map_err(TrainError::Plan)?;
-            Ok(Box::new(private::Private::new(
-                grant, &secret, batch_size, norm,
-            )?))
+            let private = private::Private::new(grant, &secret, batch_size, norm)?;
+            Ok(Box::new(private.as_planned(plan, network)))
         }
         (Protection::None { rate }, Mode::None, _) => {
-            Ok(Box::new(plain::Plain::new(rate, batch_size)?))
+            let views = plan.training.views;
+            Ok(Box::new(plain::Plain::new(rate, batch_size, views)?))
         }
         (_, mode, _) => Err(TrainError::OtherMode { plan: mode }),
     }

@@ -161,7 +161,8 @@ pub fn audit<M: Mechanism>(
     for round in 1..=plan.rounds {
         let mut mechanism = mechanism(round)?;
         auditor.charges.push(mechanism.charge());
-        let mut optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), &weights);
+        let optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), &weights);
+        let mut optimizer = optimizer.in_round(round, plan.rounds);
         for step in 1..=plan.training.steps {
             let context = Context {
                 network,

@@ -31,12 +31,13 @@ pub(super) struct Context<'a> {
 pub(super) struct Mishaps(Mutex<(u64, Option<LoadError>)>);
 
 impl Context<'_> {
-    /// Gives each microbatch of at most `size` records to `work`, on several threads. `work` gets
-    /// what its thread has in hand, made by `start`; the hands come back in order.
+    /// Gives each microbatch of at most `size` records to `work`, on several threads, with so many
+    /// augmented `views` of each record. `work` gets what its thread has in hand, made by `start`; the
+    /// hands come back in order.
     pub(super) fn microbatches<T: Send>(
         &self,
         picks: &[Pick],
-        size: usize,
+        [size, views]: [usize; 2],
         start: impl Fn() -> T + Sync,
         work: impl Fn(&mut T, Batch) -> Result<(), TrainError> + Sync,
     ) -> Result<Vec<T>, TrainError> {
@@ -48,7 +49,7 @@ impl Context<'_> {
                 if self.stop.is_stopped() {
                     return Err(TrainError::Stopped);
                 }
-                let batch = self.load(picks);
+                let batch = self.load(picks, views);
                 if !batch.is_empty() {
                     work(&mut hand, batch)?;
                 }
@@ -77,23 +78,33 @@ impl Context<'_> {
     }
 
     /// Loads and augments records; one that cannot be used is left out and noted.
-    fn load(&self, picks: &[Pick]) -> Batch {
+    fn load(&self, picks: &[Pick], views: usize) -> Batch {
         let mut batch = self.network.batch();
         for &Pick { patient, record } in picks {
-            let loaded = self
-                .examples
-                .load(patient, record)
-                .and_then(|(mut input, target)| {
-                    if let Some(preprocess) = self.preprocess {
-                        preprocess.augment(&mut input, &self.seed);
-                    }
+            let loaded = self.examples.load(patient, record);
+            let pushed = loaded.and_then(|(input, target)| {
+                (0..views).try_for_each(|view| {
+                    let mut input = input.clone();
+                    self.augment(&mut input, view as u64);
                     Ok(batch.push(&input, target)?)
-                });
-            if let Err(reason) = loaded {
+                })
+            });
+            if let Err(reason) = pushed {
                 self.mishaps.note(reason);
             }
         }
         batch
+    }
+
+    /// The first view is that of a plan without views.
+    fn augment(&self, input: &mut Vec<f32>, view: u64) {
+        let Some(preprocess) = self.preprocess else {
+            return;
+        };
+        match view {
+            0 => preprocess.augment(input, &self.seed),
+            _ => preprocess.augment(input, &[&self.seed[..], &[view]].concat()),
+        }
     }
 }
 

@@ -14,11 +14,17 @@ pub(super) struct Plain {
     random: Random,
     rate: f64,
     batch_size: NonZeroU32,
+    /// Augmented views of a record whose gradients are averaged.
+    views: u32,
     not_finite: u64,
 }
 
 impl Plain {
-    pub(super) fn new(rate: SamplingRate, batch_size: NonZeroU32) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        rate: SamplingRate,
+        batch_size: NonZeroU32,
+        views: u32,
+    ) -> Result<Self, TrainError> {
         // Not from the plan's seed, which never reaches sampling.
         let mut bytes = [0; 8];
         SystemRandom::new()
@@ -29,6 +35,7 @@ impl Plain {
             random,
             rate: rate.value(),
             batch_size,
+            views,
             not_finite: 0,
         })
     }
@@ -56,7 +63,8 @@ impl Gradients for Plain {
         let picks = self.draw(context.examples);
         let ready = context.network.weights(weights)?;
         let share = picks.len().div_ceil(context.threads.get()).max(1);
-        let size = context.network.plain_microbatch().min(share);
+        let views = self.views as usize;
+        let size = (context.network.microbatch() / views).max(1).min(share);
         let start = || (vec![0.0; weights.len()], vec![0.0; weights.len()], 0);
         let work = |hand: &mut (Vec<f32>, Vec<f32>, u64), batch| {
             let (sum, gradient, not_finite) = hand;
@@ -67,18 +75,18 @@ impl Gradients for Plain {
                     .zip(gradient)
                     .for_each(|(sum, value)| *sum += *value);
             } else {
-                *not_finite += batch.len() as u64;
+                *not_finite += (batch.len() / views) as u64;
             }
             Ok(())
         };
         let mut sum = vec![0.0; weights.len()];
-        for (part, _, not_finite) in context.microbatches(&picks, size, start, work)? {
+        for (part, _, not_finite) in context.microbatches(&picks, [size, views], start, work)? {
             sum.iter_mut()
                 .zip(part)
                 .for_each(|(sum, value)| *sum += value);
             self.not_finite += not_finite;
         }
-        let batch_size = self.batch_size.get() as f32;
+        let batch_size = self.batch_size.get() as f32 * self.views as f32;
         sum.iter_mut().for_each(|value| *value /= batch_size);
         Ok(sum)
     }

@@ -1,0 +1,87 @@
+//! Loops over values.
+
+use pulp::Arch;
+
+/// Partial sums that a reduction keeps, whatever the processor's vectors are.
+const LANES: usize = 16;
+
+/// Runs a loop compiled for the widest vectors of this processor.
+#[inline(always)]
+pub(in super::super) fn vectorised<T>(work: impl FnOnce() -> T) -> T {
+    Arch::new().dispatch(work)
+}
+
+/// Adds each value to its place.
+pub(in super::super) fn add(places: &mut [f32], values: &[f32]) {
+    vectorised(|| {
+        let both = places.iter_mut().zip(values);
+        both.for_each(|(place, value)| *place += value);
+    });
+}
+
+/// The sum of all values.
+#[inline(always)]
+pub(in super::super) fn sum(values: &[f32]) -> f32 {
+    reduce(values, values, |value, _| value)
+}
+
+/// The sum of products.
+#[inline(always)]
+pub(in super::super) fn dot(left: &[f32], right: &[f32]) -> f32 {
+    reduce(left, right, |left, right| left * right)
+}
+
+#[inline(always)]
+fn reduce(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (left, left_rest) = left.as_chunks::<LANES>();
+    let (right, right_rest) = right.as_chunks::<LANES>();
+    for (left, right) in left.iter().zip(right) {
+        for ((lane, &left), &right) in lanes.iter_mut().zip(left).zip(right) {
+            *lane += term(left, right);
+        }
+    }
+    let rest = left_rest.iter().zip(right_rest);
+    let rest: f32 = rest.map(|(&left, &right)| term(left, right)).sum();
+    lanes.into_iter().sum::<f32>() + rest
+}
+
+/// Writes a matrix of `rows` × `columns` the other way round.
+pub(in super::super) fn transpose(matrix: &[f32], columns: usize, to: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let rows = matrix.len() / columns.max(1);
+    for first in (0..rows).step_by(BLOCK) {
+        let block = first..rows.min(first + BLOCK);
+        for (column, place) in to.chunks_exact_mut(rows).enumerate() {
+            for row in block.clone() {
+                place[row] = matrix[row * columns + column];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reductions_take_every_value_once() {
+        for length in [0, 1, 15, 16, 17, 50] {
+            let values: Vec<f32> = (0..length).map(|at| at as f32).collect();
+            let count = length as f32;
+            assert_eq!(sum(&values), count * (count - 1.0) / 2.0);
+            let squares: f32 = values.iter().map(|x| x * x).sum();
+            assert_eq!(dot(&values, &values), squares);
+        }
+    }
+
+    #[test]
+    fn a_matrix_turned_twice_is_as_before() {
+        let matrix: Vec<f32> = (0..19 * 35).map(|at| at as f32).collect();
+        let (mut turned, mut back) = (vec![0.0; matrix.len()], vec![0.0; matrix.len()]);
+        transpose(&matrix, 35, &mut turned);
+        assert_eq!((turned[0], turned[1], turned[19]), (0.0, 35.0, 1.0));
+        transpose(&turned, 19, &mut back);
+        assert_eq!(matrix, back);
+    }
+}
