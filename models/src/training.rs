@@ -246,7 +246,7 @@ fn gradients(
                 .try_into()
                 .map_err(TrainError::Plan)?;
             let private = private::Private::new(grant, &secret, batch_size, norm)?;
-            Ok(Box::new(private.as_planned(plan, network)))
+            Ok(Box::new(private.planned(plan, network)))
         }
         (Protection::None { rate }, Mode::None, _) => {
             let views = plan.training.views;

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! cargo bench -p consilium-models --bench training
-//! cargo bench -p consilium-models --bench training -- --networks cnn --batches 32 --threads 1
+//! cargo bench -p consilium-models --bench training -- --networks cnn --batches 32 --threads 1 --burn off
 //! ```
 //!
 //! Each cell runs in a process of its own, so that its peak memory is its own: whole rounds of
-//! [`train_round`], in which every patient is drawn, on images of noise. The three ways take turns,
+//! [`train_round`], in which every patient is drawn, on images of noise or random tokens. The three ways take turns,
 //! and a ratio is taken within a turn, so that what else the machine does falls on all of them.
 //! One JSON object a line; medians over turns.
 
@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 use self::measure::Cell;
 
 /// What is measured unless the command line says otherwise.
-const NETWORKS: &str = "cnn-small,resnet-gn,cnn";
+const NETWORKS: &str = "cnn-small,resnet-gn,cnn,text";
 const BATCHES: &str = "32,256";
 const THREADS: &str = "1,2";
 const TURNS: &str = "5";
@@ -33,7 +33,8 @@ fn main() -> ExitCode {
     };
     let turns = value("--turns", TURNS);
     if let Some(cell) = Cell::parse(&value("--cell", "")) {
-        println!("{}", cell.run(turns.parse().unwrap_or(5)));
+        let is_beside_burn = value("--burn", "on") == "on";
+        println!("{}", cell.run(turns.parse().unwrap_or(5), is_beside_burn));
         return ExitCode::SUCCESS;
     }
     let program = std::env::current_exe().expect("a running program has a path");
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
                 let cell = format!("{network},{batch},{threads}");
                 let status = Command::new(&program)
                     .args(["--cell", &cell, "--turns", &turns])
+                    .args(["--burn", &value("--burn", "on")])
                     .status();
                 if !status.is_ok_and(|status| status.success()) {
                     return ExitCode::FAILURE;

@@ -3,7 +3,7 @@
 use std::{fs, num::NonZeroUsize, time::Instant};
 
 use consilium_models::{
-    network::{Network, Target},
+    network::{Network, Target, TextSizes},
     random::Random,
     training::{Examples, Job, LoadError, Protection, StopFlag, train_round},
 };
@@ -11,6 +11,7 @@ use consilium_privacy::{
     accountant::Charge,
     keystream::MasterSecret,
     ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
+    noise::LatticeNoise,
 };
 use consilium_proto::{ParameterVector, Plan};
 use rustix::time::{ClockId, clock_gettime};
@@ -46,22 +47,27 @@ impl Cell {
     }
 
     /// Takes turns and gives one JSON object.
-    pub(crate) fn run(&self, turns: usize) -> serde_json::Value {
+    pub(crate) fn run(&self, turns: usize, is_beside_burn: bool) -> serde_json::Value {
         let plain = Setting::new(self, "mode = \"none\"");
         let privately = "clipping_norm = 1.0\nnoise_multiplier = 1.0\ndelta = 1e-5";
         let private = Setting::new(self, privately);
-        let yardstick = (self.threads == 1)
+        let yardstick = (is_beside_burn && self.threads == 1)
             .then(|| Yardstick::of(&self.network, &plain))
             .flatten();
-        let mut costs: [Vec<Cost>; 3] = Default::default();
+        let mut noise = vec![0; plain.weights.len()];
+        let mut costs: [Vec<Cost>; 4] = Default::default();
         let mut memory = [0; 2];
         for _ in 0..turns {
-            let before = reset_peak();
+            reset_peak();
             costs[0].push(plain.round());
-            memory[0] = memory[0].max(peak().saturating_sub(before) + before);
+            memory[0] = memory[0].max(peak());
             reset_peak();
             costs[1].push(private.round());
             memory[1] = memory[1].max(peak());
+            costs[3].push(per_step(STEPS, || {
+                let mut fresh = LatticeNoise::fresh().expect("the system has randomness");
+                fresh.add(&mut noise);
+            }));
             if let Some(yardstick) = &yardstick {
                 costs[2].push(per_step(STEPS, || yardstick.step()));
             }
@@ -82,7 +88,9 @@ impl Cell {
             "plain_cpu_s_per_1k": measured(cpu(plain)),
             "private_cpu_s_per_1k": measured(cpu(private)),
             "burn_cpu_s_per_1k": measured(cpu(burn)),
+            "noise_cpu_s_per_1k": measured(cpu(noise)),
             "private_to_plain": measured(ratio(private, plain)),
+            "private_without_noise_to_plain": measured(ratio(&without_noise, plain)),
             "plain_to_burn": measured(ratio(plain, burn)),
             "plain_peak_mb": memory[0] / 1024,
             "private_peak_mb": memory[1] / 1024,
@@ -113,7 +121,14 @@ impl Setting {
                 image([1, 64, 64]),
                 "name = \"resnet-gn\"\nwidth = 32\ndepth = 3",
             ),
-            other => panic!("no network {other}: cnn, cnn-small or resnet-gn"),
+            "scatter-cnn" => ("image", image([1, 28, 28]), "name = \"scatter-cnn\""),
+            // Its plan is that of any other network without images: steps are the same for all.
+            "text" => (
+                "tabular",
+                "[[table.columns]]\nname = \"a\"".into(),
+                "name = \"dense\"\nhidden = []",
+            ),
+            other => panic!("no network {other}: cnn, cnn-small, resnet-gn, scatter-cnn or text"),
         };
         let batch = cell.batch;
         let text = format!(
@@ -122,9 +137,13 @@ impl Setting {
              steps = {STEPS}\nbatch_size = {batch}\nlearning_rate = 0.01\n[privacy]\n{privacy}\n"
         );
         let plan = Plan::from_toml(&text).expect("a sound plan");
-        let network = Network::from_plan(&plan).expect("a network");
+        let network = match cell.network.as_str() {
+            "text" => Network::text_classifier(TextSizes::default(), 10),
+            _ => Network::from_plan(&plan),
+        };
+        let network = network.expect("a network");
         Self {
-            examples: Noise::new(batch, network.inputs()),
+            examples: Noise::new(batch, network.inputs(), cell.network == "text"),
             weights: network.initial(1),
             network,
             plan,
@@ -159,13 +178,17 @@ impl Setting {
     }
 }
 
-/// Images of noise.
+/// Images of noise, or documents of random tokens.
 pub(crate) struct Noise(pub(crate) Vec<Vec<f32>>);
 
 impl Noise {
-    fn new(patients: usize, numbers: usize) -> Self {
+    fn new(patients: usize, numbers: usize, are_tokens: bool) -> Self {
         let mut random = Random::new(&[3]);
-        let mut image = || (0..numbers).map(|_| random.symmetric(1.5)).collect();
+        let mut number = || match are_tokens {
+            true => (random.bits() % 8192) as f32,
+            false => random.symmetric(1.5),
+        };
+        let mut image = || (0..numbers).map(|_| number()).collect();
         Self((0..patients).map(|_| image()).collect())
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{
     Device, Tensor, TensorData,
-    activation::{log_softmax, relu},
+    activation::{gelu, log_softmax, relu, softmax},
     module::{conv2d, max_pool2d},
     ops::{ConvOptions, MaxPoolOptions},
 };
@@ -30,6 +30,7 @@ impl<'a> Yardstick<'a> {
             "cnn" => cnn,
             "cnn-small" => cnn_small,
             "resnet-gn" => resnet_gn,
+            "text" => text,
             _ => return None,
         };
         let device = Device::flex().autodiff();
@@ -66,8 +67,10 @@ impl<'a> Yardstick<'a> {
             };
             let inputs = Tensor::from_data(inputs, &self.device);
             let outputs = (self.forward)(&mut parameters, inputs);
-            let wanted = (0..count).flat_map(|at| [(at % 2 == 0) as u8 as f32, (at % 2) as f32]);
-            let wanted = TensorData::new(wanted.collect::<Vec<f32>>(), [count, 2]);
+            let width = network.outputs();
+            let wanted =
+                (0..count * width).map(|at| f32::from(u8::from(at % width == at / width % 2)));
+            let wanted = TensorData::new(wanted.collect::<Vec<f32>>(), [count, width]);
             let wanted = Tensor::from_data(wanted, &self.device);
             let loss = -(log_softmax(outputs, 1) * wanted).sum();
             let mut gradients = loss.backward();
@@ -174,4 +177,44 @@ fn resnet_gn(on: &mut Parameters, x: Tensor<2>) -> Tensor<2> {
     let [examples, channels, height, width] = x.dims();
     let x = x.reshape([examples, channels, height * width]);
     on.dense(x.mean_dim(2).squeeze_dim(2), 2)
+}
+
+impl Parameters {
+    fn layer_norm(&mut self, x: Tensor<3>) -> Tensor<3> {
+        let features = x.dims()[2];
+        let centred = x.clone() - x.mean_dim(2);
+        let variance = centred.clone().square().mean_dim(2);
+        let normal = centred / (variance + 1e-5).sqrt();
+        let scale = self.next([1, 1, features]);
+        let shift = self.next([1, 1, features]);
+        normal * scale + shift
+    }
+
+    fn along(&mut self, x: Tensor<3>, outputs: usize) -> Tensor<3> {
+        let [examples, positions, inputs] = x.dims();
+        let x = self.dense(x.reshape([examples * positions, inputs]), outputs);
+        x.reshape([examples, positions, outputs])
+    }
+}
+
+/// Without the fixed places, which cost one addition.
+fn text(on: &mut Parameters, x: Tensor<2>) -> Tensor<2> {
+    let [examples, positions] = x.dims();
+    let table: Tensor<2> = on.next([8192, 128]);
+    let tokens = x.inner().int().reshape([examples * positions]);
+    let x = table.select(0, Tensor::from_inner(tokens));
+    let mut x = x.reshape([examples, positions, 128]);
+    for _ in 0..2 {
+        let h = on.layer_norm(x.clone());
+        let heads = |x: Tensor<3>| x.reshape([examples, positions, 4, 32]).swap_dims(1, 2);
+        let [q, k, v] = [(); 3].map(|()| heads(on.along(h.clone(), 128)));
+        let shares = softmax(q.matmul(k.swap_dims(2, 3)) / 32_f32.sqrt(), 3);
+        let taken = shares.matmul(v).swap_dims(1, 2);
+        x = x + on.along(taken.reshape([examples, positions, 128]), 128);
+        let h = on.layer_norm(x.clone());
+        let h = gelu(on.along(h, 512));
+        x = x + on.along(h, 128);
+    }
+    let x = on.layer_norm(x).mean_dim(1).squeeze_dim(1);
+    on.dense(x, 10)
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::{
     activation::exp,
-    kernels::{Lines, Right, add_product, dot, transpose, vectorised},
+    kernels::{Lines, Right, add_product, dot, sum, transpose, vectorised},
     tape::{Pass, Step, Tape, Value},
 };
 
@@ -37,11 +37,7 @@ impl Attention {
             let left = lines(query.rows(), &head);
             let right = Right::Columns(lines(key.rows(), &head));
             add_product(left, right, [at.width, positions], shares, &rows);
-            vectorised(|| {
-                shares
-                    .chunks_exact_mut(positions)
-                    .for_each(|row| softmax(row, at.scale));
-            });
+            softmax(shares, positions, at.scale);
             let right = Right::Rows(lines(value.rows(), &head));
             add_product(
                 lines(shares, &rows),
@@ -104,15 +100,32 @@ fn lines<'a>(numbers: &'a [f32], starts: &'a [usize]) -> Lines<'a> {
     Lines { numbers, starts }
 }
 
-#[inline(always)]
-fn softmax(row: &mut [f32], scale: f32) {
-    let largest = row
-        .iter()
-        .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    row.iter_mut()
-        .for_each(|value| *value = exp((*value - largest) * scale));
-    let sum = super::kernels::sum(row);
-    row.iter_mut().for_each(|value| *value /= sum);
+vectorised! {
+    /// Turns each row of scores, times `scale`, into shares that add up to 1.
+    fn softmax<'a>(scores: &'a mut [f32], length: usize, scale: f32) {
+        for row in scores.chunks_exact_mut(length) {
+            let mut largest = f32::NEG_INFINITY;
+            for &score in &*row {
+                largest = if score > largest { score } else { largest };
+            }
+            row.iter_mut().for_each(|score| *score = exp((*score - largest) * scale));
+            let total = sum(row);
+            row.iter_mut().for_each(|share| *share /= total);
+        }
+    }
+}
+
+vectorised! {
+    /// Turns the gradient at the shares into that at the scores.
+    fn softmax_back<'a>(gradient: &'a mut [f32], shares: &'a [f32], length: usize, scale: f32) {
+        let rows = gradient.chunks_exact_mut(length).zip(shares.chunks_exact(length));
+        for (gradient, shares) in rows {
+            let along = dot(gradient, shares);
+            for (gradient, share) in gradient.iter_mut().zip(shares) {
+                *gradient = share * (*gradient - along) * scale;
+            }
+        }
+    }
 }
 
 struct AttentionStep {
@@ -148,15 +161,7 @@ impl Step for AttentionStep {
                 &mut back,
                 &rows,
             );
-            vectorised(|| {
-                let shares = shares.chunks_exact(positions);
-                for (back, shares) in back.chunks_exact_mut(positions).zip(shares) {
-                    let along = dot(back, shares);
-                    for (back, share) in back.iter_mut().zip(shares) {
-                        *back = share * (*back - along) * at.scale;
-                    }
-                }
-            });
+            softmax_back(&mut back, shares, positions, at.scale);
             let right = Right::Rows(lines(&self.key, &head));
             add_product(lines(&back, &rows), right, across, &mut query, &head);
             transpose(&back, positions, &mut turned);

@@ -6,7 +6,6 @@ use super::{
     blueprint::Blueprint,
     convolution::{Convolution, Window},
     dense::Dense,
-    pooling::halve,
     tape::{Tape, Value},
 };
 
@@ -17,17 +16,14 @@ pub(super) struct Cnn {
     conv2: Convolution,
     fc1: Dense,
     fc2: Dense,
-    /// What goes into the pools.
-    shapes: [[usize; 3]; 2],
 }
 
 impl Cnn {
     pub(super) fn new(on: &mut Blueprint, input: [usize; 3], outputs: usize) -> Self {
         let window = Window::new(3, 1, 0);
-        let pooled = |[channels, height, width]: [usize; 3]| [channels, height / 2, width / 2];
-        let (conv1, first) = Convolution::with_bias(on, "conv1", input, 32, window);
-        let (conv2, second) = Convolution::with_bias(on, "conv2", pooled(first), 64, window);
-        let features = pooled(second).iter().product();
+        let (conv1, shape) = Convolution::halved(on, "conv1", input, 32, window);
+        let (conv2, shape) = Convolution::halved(on, "conv2", shape, 64, window);
+        let features = shape.iter().product();
         let fc1 = Dense::hidden(on, "fc1", features, 128);
         let fc2 = Dense::last(on, "fc2", 128, outputs);
         Self {
@@ -35,18 +31,14 @@ impl Cnn {
             conv2,
             fc1,
             fc2,
-            shapes: [first, second],
         }
     }
 }
 
 impl Architecture for Cnn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        // A ReLU after the pool does what it would before, on a quarter of the values.
-        let x = self.conv1.forward(input, tape);
-        let x = relu(halve(x, self.shapes[0], tape), tape);
-        let x = self.conv2.forward(x, tape);
-        let x = relu(halve(x, self.shapes[1], tape), tape);
+        let x = relu(self.conv1.forward(input, tape), tape);
+        let x = relu(self.conv2.forward(x, tape), tape);
         let x = relu(self.fc1.forward(x, tape), tape);
         self.fc2.forward(x, tape)
     }

@@ -5,20 +5,18 @@
 //! formed for itself, and its norm is that of the very numbers that are added up.
 
 mod frame;
+mod kernel;
 mod patches;
-
-use std::rc::Rc;
+mod step;
 
 pub(super) use self::frame::Frame;
+use self::{kernel::Kernel, step::ConvolutionStep};
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    kernels::{Lines, Right, add_product, sum, transpose, vectorised},
-    tape::{Pass, Step, Tape, Value},
-    weights::Weights,
+    kernels::{Lines, Right, add_product},
+    pooling::halve,
+    tape::{Tape, Value},
 };
-
-/// Added to the variance of an output channel's weights, so that equal weights divide by no zero.
-const EPSILON: f32 = 1e-6;
 
 /// Size of a convolution with a square kernel.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +55,8 @@ pub(super) struct Convolution {
     groups: usize,
     weight: Slot,
     addition: Addition,
+    /// Whether only the largest of every 2 × 2 pixels goes on.
+    is_halved: bool,
 }
 
 /// What a convolution has beside its weights.
@@ -81,6 +81,24 @@ impl Convolution {
         Self::grouped(on, name, input, outputs, window, 1)
     }
 
+    /// As [`with_bias`](Self::with_bias), then the largest of every 2 × 2 pixels; an odd last row or column
+    /// is left out. The whole output is never kept. A ReLU after it does what it would before, on a
+    /// quarter of the values.
+    pub(super) fn halved(
+        on: &mut Blueprint,
+        name: &str,
+        input: [usize; 3],
+        outputs: usize,
+        window: Window,
+    ) -> (Self, [usize; 3]) {
+        let (conv, [_, height, width]) = Self::with_bias(on, name, input, outputs, window);
+        let conv = Self {
+            is_halved: true,
+            ..conv
+        };
+        (conv, [outputs, height / 2, width / 2])
+    }
+
     /// As [`with_bias`](Self::with_bias), in `groups`: each of them computes its share of the outputs from
     /// its share of the inputs. Divides both numbers of channels.
     pub(super) fn grouped(
@@ -100,6 +118,7 @@ impl Convolution {
             groups,
             weight,
             addition: Addition::Bias(bias),
+            is_halved: false,
         };
         (conv, conv.planned(on))
     }
@@ -119,20 +138,16 @@ impl Convolution {
             groups: 1,
             weight: weight_tensor(on, name, input[0], outputs, window),
             addition: Addition::Standardised,
+            is_halved: false,
         };
         (conv, conv.planned(on))
     }
 
     /// Notes the memory that it takes, and gives the shape of its output.
     fn planned(&self, on: &mut Blueprint) -> [usize; 3] {
-        let [_, height, width] = self.input;
-        let output = [
-            self.outputs,
-            self.window.over(height),
-            self.window.over(width),
-        ];
-        on.holds(2 * output.iter().product::<usize>() + self.outputs * self.fan());
-        output
+        let [height, width] = self.size();
+        on.holds(2 * self.whole() + self.outputs * self.fan());
+        [self.outputs, height, width]
     }
 
     /// # Shapes
@@ -145,34 +160,24 @@ impl Convolution {
             Addition::Bias(slot) => Some(tape.weights.at(slot)),
             Addition::Standardised => None,
         };
-        let size: usize = self.input.iter().product();
-        let positions = frame.positions();
-        let [_, height, width] = self.input;
-        let plane = self.window.over(height) * self.window.over(width);
-        let mut output = vec![0.0; tape.examples * self.outputs * plane];
-        let mut lines = vec![
-            0.0;
-            if frame.has_gaps() {
-                self.outputs * positions
-            } else {
-                0
-            }
-        ];
-        let images = input.rows().chunks_exact(size);
-        for (image, output) in images.zip(output.chunks_exact_mut(self.outputs * plane)) {
+        let (inputs, outputs) = (self.input.iter().product(), self.kept());
+        let mut output = vec![0.0; tape.examples * outputs];
+        let mut places = vec![0; if self.is_halved { output.len() } else { 0 }];
+        let mut whole = vec![0.0; if self.is_halved { self.whole() } else { 0 }];
+        let mut lines = vec![0.0; self.outputs * frame.positions()];
+        for (at, image) in input.rows().chunks_exact(inputs).enumerate() {
             let image = frame.lay_out(image);
-            let has_gaps = frame.has_gaps();
-            let place = if has_gaps {
-                &mut lines[..]
-            } else {
-                &mut output[..]
-            };
-            for (at, line) in place.chunks_exact_mut(positions).enumerate() {
+            for (at, line) in lines.chunks_exact_mut(frame.positions()).enumerate() {
                 line.fill(bias.map_or(0.0, |bias| bias[at]));
             }
-            self.multiply(&kernel.weight, &frame, &image, place);
-            if has_gaps {
-                frame.close_gaps(&lines, output);
+            self.multiply(&kernel.weight, &frame, &image, &mut lines);
+            let of = at * outputs..(at + 1) * outputs;
+            if self.is_halved {
+                frame.close_gaps(&lines, &mut whole);
+                let (output, places) = (&mut output[of.clone()], &mut places[of]);
+                halve(&whole, self.size(), output, places);
+            } else {
+                frame.close_gaps(&lines, &mut output[of]);
             }
         }
         let layer = *self;
@@ -181,7 +186,29 @@ impl Convolution {
             kernel,
             frame,
             input: input.kept(),
+            places,
         })
+    }
+
+    /// Rows and columns that the windows cover.
+    fn size(&self) -> [usize; 2] {
+        let [_, height, width] = self.input;
+        [self.window.over(height), self.window.over(width)]
+    }
+
+    /// Numbers of an example's output, before it is halved.
+    fn whole(&self) -> usize {
+        let [height, width] = self.size();
+        self.outputs * height * width
+    }
+
+    /// Numbers of an example's output.
+    fn kept(&self) -> usize {
+        let [height, width] = self.size();
+        match self.is_halved {
+            true => self.outputs * (height / 2) * (width / 2),
+            false => self.whole(),
+        }
     }
 
     /// Weights of one output channel.
@@ -229,176 +256,4 @@ fn weight_tensor(
     let shape = [outputs, inputs, window.kernel, window.kernel];
     let fan = inputs * window.kernel * window.kernel;
     on.tensor(format!("{name}.weight"), &shape, Initial::he(fan))
-}
-
-/// The weights that slide over the image.
-struct Kernel {
-    /// `[outputs][fan]`; mean 0 and variance 1 in each row if standardised.
-    weight: Vec<f32>,
-    /// One over the deviation of each row of raw weights, if standardised.
-    scale: Option<Vec<f32>>,
-}
-
-impl Kernel {
-    fn of(layer: &Convolution, weights: &Weights) -> Self {
-        let mut weight = weights.at(layer.weight).to_vec();
-        let scale = match layer.addition {
-            Addition::Bias(_) => None,
-            Addition::Standardised => Some(vectorised(|| {
-                weight
-                    .chunks_exact_mut(layer.fan())
-                    .map(standardise)
-                    .collect()
-            })),
-        };
-        Self { weight, scale }
-    }
-
-    /// Adds a gradient with respect to the weights that slid over the image, `[fan][outputs]` for each
-    /// group, to that of the raw ones, `[outputs][fan]`: a linear map, so it may be that of one example or
-    /// of a sum.
-    fn add_back(&self, layer: &Convolution, gradient: &[f32], raw: &mut [f32]) {
-        let (fan, share) = (layer.fan(), layer.share());
-        let mut turned = vec![0.0; gradient.len()];
-        let groups = gradient.chunks_exact(fan * share);
-        for (gradient, turned) in groups.zip(turned.chunks_exact_mut(fan * share)) {
-            transpose(gradient, share, turned);
-        }
-        let Some(scale) = &self.scale else {
-            return super::kernels::add(raw, &turned);
-        };
-        vectorised(|| {
-            let rows = self.weight.chunks_exact(fan).zip(scale);
-            let places = raw.chunks_exact_mut(fan).zip(turned.chunks_exact(fan));
-            for ((weight, scale), (raw, gradient)) in rows.zip(places) {
-                let along = super::kernels::dot(gradient, weight) / fan as f32;
-                let mean = sum(gradient) / fan as f32;
-                for ((raw, gradient), weight) in raw.iter_mut().zip(gradient).zip(weight) {
-                    *raw += (gradient - mean - weight * along) * scale;
-                }
-            }
-        });
-    }
-}
-
-/// Brings a row to mean 0 and variance 1 and gives what it was multiplied by.
-#[inline(always)]
-fn standardise(row: &mut [f32]) -> f32 {
-    let count = row.len() as f32;
-    let mean = sum(row) / count;
-    row.iter_mut().for_each(|value| *value -= mean);
-    let scale = 1.0 / (super::kernels::dot(row, row) / count + EPSILON).sqrt();
-    row.iter_mut().for_each(|value| *value *= scale);
-    scale
-}
-
-struct ConvolutionStep {
-    layer: Convolution,
-    kernel: Kernel,
-    frame: Frame,
-    input: Rc<Vec<f32>>,
-}
-
-impl Step for ConvolutionStep {
-    fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
-        let Self {
-            layer,
-            kernel,
-            frame,
-            input,
-        } = &*self;
-        let (inputs, outputs) = (input.len() / pass.examples, output.len() / pass.examples);
-        let image = |example: usize| frame.lay_out(&input[example * inputs..][..inputs]);
-        let lines = |example: usize| frame.open_gaps(&output[example * outputs..][..outputs]);
-        if let Addition::Bias(bias) = layer.addition {
-            let plane = outputs / layer.outputs;
-            pass.sink
-                .take(pass.weights, bias, pass.examples, |examples, bias| {
-                    let planes =
-                        output[examples.start * outputs..examples.end * outputs].chunks(plane);
-                    vectorised(|| {
-                        for (at, plane) in planes.enumerate() {
-                            bias[at % layer.outputs] += sum(plane);
-                        }
-                    });
-                });
-        }
-        let mut gradient = vec![0.0; layer.outputs * layer.fan()];
-        pass.sink.take(
-            pass.weights,
-            layer.weight,
-            pass.examples,
-            |examples, raw| {
-                gradient.fill(0.0);
-                for example in examples {
-                    self.add_weights(&image(example), &lines(example), &mut gradient);
-                }
-                kernel.add_back(layer, &gradient, raw);
-            },
-        );
-        let wanted = pass.wants_input().then(|| {
-            let turned = self.turned();
-            let mut back = vec![0.0; input.len()];
-            for (example, back) in back.chunks_exact_mut(inputs).enumerate() {
-                self.add_inputs(&turned, &lines(example), back);
-            }
-            back
-        });
-        vec![wanted]
-    }
-}
-
-impl ConvolutionStep {
-    /// Adds an example's gradient of the weights that slid, `[fan][outputs]` for each group.
-    fn add_weights(&self, image: &[f32], lines: &[f32], gradient: &mut [f32]) {
-        let (fan, share) = (self.layer.fan(), self.layer.share());
-        let positions = self.frame.positions();
-        let (rows, outputs) = (starts(fan, share), starts(share, positions));
-        let groups = self.frame.starts().chunks_exact(fan);
-        for ((group, seen), gradient) in groups
-            .enumerate()
-            .zip(gradient.chunks_exact_mut(fan * share))
-        {
-            let left = Lines {
-                numbers: image,
-                starts: seen,
-            };
-            let right = Right::Columns(Lines {
-                numbers: &lines[group * share * positions..],
-                starts: &outputs,
-            });
-            add_product(left, right, [positions, share], gradient, &rows);
-        }
-    }
-
-    /// The weights, `[fan][outputs]` for each group.
-    fn turned(&self) -> Vec<f32> {
-        let (fan, share) = (self.layer.fan(), self.layer.share());
-        let mut turned = vec![0.0; self.kernel.weight.len()];
-        let groups = self.kernel.weight.chunks_exact(share * fan);
-        for (weight, turned) in groups.zip(turned.chunks_exact_mut(fan * share)) {
-            transpose(weight, fan, turned);
-        }
-        turned
-    }
-
-    /// The gradient at an image.
-    fn add_inputs(&self, turned: &[f32], lines: &[f32], back: &mut [f32]) {
-        let (fan, share) = (self.layer.fan(), self.layer.share());
-        let positions = self.frame.positions();
-        let (rows, outputs) = (starts(fan, share), starts(share, positions));
-        let mut laid_out = self.frame.empty();
-        for (group, seen) in self.frame.starts().chunks_exact(fan).enumerate() {
-            let left = Lines {
-                numbers: &turned[group * fan * share..],
-                starts: &rows,
-            };
-            let right = Right::Rows(Lines {
-                numbers: &lines[group * share * positions..],
-                starts: &outputs,
-            });
-            add_product(left, right, [share, positions], &mut laid_out, seen);
-        }
-        self.frame.take_back(laid_out, back);
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    kernels::{dot, sum, vectorised},
+    kernels::{add, dot, sum, vectorised},
     tape::{Pass, Step, Tape, Value},
 };
 
@@ -45,25 +45,66 @@ impl GroupNorm {
         let mut normal = input.into_rows();
         let mut output = vec![0.0; normal.len()];
         let group = self.channels / self.groups * self.plane;
-        let mut deviations = Vec::with_capacity(normal.len() / group);
-        vectorised(|| {
-            deviations.extend(normal.chunks_exact_mut(group).map(normalise));
-            let planes = output
-                .chunks_exact_mut(self.plane)
-                .zip(normal.chunks_exact(self.plane));
-            for (at, (output, normal)) in planes.enumerate() {
-                let channel = at % self.channels;
-                let (scale, shift) = (scale[channel], shift[channel]);
-                let both = output.iter_mut().zip(normal);
-                both.for_each(|(output, normal)| *output = normal * scale + shift);
-            }
-        });
+        let deviations = normalise_groups(&mut normal, group);
+        scale_planes(&normal, [scale, shift], self.plane, &mut output);
         let layer = *self;
         tape.layer_at(output, &[node], |_| GroupNormStep {
             layer,
             normal,
             deviations,
         })
+    }
+}
+
+vectorised! {
+    /// Brings each group to mean 0 and variance 1 and gives what it was multiplied by.
+    pub(super) fn normalise_groups<'a>(values: &'a mut [f32], group: usize) -> Vec<f32> {
+        values.chunks_exact_mut(group).map(normalise).collect()
+    }
+}
+
+vectorised! {
+    fn scale_planes<'a>(normal: &'a [f32], weights: [&'a [f32]; 2], plane: usize, output: &'a mut [f32]) {
+        let [scale, shift] = weights;
+        let planes = output.chunks_exact_mut(plane).zip(normal.chunks_exact(plane));
+        for (at, (output, normal)) in planes.enumerate() {
+            let (scale, shift) = (scale[at % scale.len()], shift[at % scale.len()]);
+            for (output, normal) in output.iter_mut().zip(normal) {
+                *output = normal * scale + shift;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// For each plane, the sums of gradient times normal value and of gradient.
+    fn plane_sums<'a>(gradient: &'a [f32], normal: &'a [f32], plane: usize) -> [Vec<f32>; 2] {
+        let planes = gradient.chunks_exact(plane).zip(normal.chunks_exact(plane));
+        let sums = planes.map(|(gradient, normal)| (dot(gradient, normal), sum(gradient)));
+        let (scales, shifts) = sums.unzip();
+        [scales, shifts]
+    }
+}
+
+vectorised! {
+    /// Turns the gradient at the output of a group into that at its input. `scale` has the weights of its
+    /// channels, `sums` what [`plane_sums`] found for them.
+    fn group_back<'a>(
+        gradient: &'a mut [f32],
+        normal: &'a [f32],
+        scale: &'a [f32],
+        sums: [&'a [f32]; 2],
+        deviation: f32,
+    ) {
+        let count = gradient.len() as f32;
+        let plane = gradient.len() / scale.len();
+        let [along, mean] = sums.map(|sums| dot(scale, sums) / count);
+        let planes = gradient.chunks_exact_mut(plane).zip(normal.chunks_exact(plane));
+        for ((gradient, normal), scale) in planes.zip(scale) {
+            for (gradient, normal) in gradient.iter_mut().zip(normal) {
+                *gradient = (*gradient * scale - mean - normal * along) * deviation;
+            }
+        }
     }
 }
 
@@ -95,50 +136,29 @@ impl Step for GroupNormStep {
             shift,
         } = self.layer;
         // The gradients of scale and shift, for each channel of each example.
-        let (scales, shifts): (Vec<f32>, Vec<f32>) = vectorised(|| {
-            let planes = output
-                .chunks_exact(plane)
-                .zip(self.normal.chunks_exact(plane));
-            planes
-                .map(|(output, normal)| (dot(output, normal), sum(output)))
-                .unzip()
-        });
+        let [scales, shifts] = plane_sums(&output, &self.normal, plane);
         for (slot, rows) in [(scale, &scales), (shift, &shifts)] {
             pass.sink
                 .take(pass.weights, slot, pass.examples, |examples, place| {
                     for row in
                         rows[examples.start * channels..examples.end * channels].chunks(channels)
                     {
-                        super::kernels::add(place, row);
+                        add(place, row);
                     }
                 });
         }
         let scale = pass.weights.at(scale);
         let share = channels / groups;
-        let count = (share * plane) as f32;
         let mut back = output;
-        vectorised(|| {
-            for (at, back) in back.chunks_exact_mut(share * plane).enumerate() {
-                let channel = at * share;
-                let weighted = |sums: &[f32]| {
-                    let terms = sums[channel..channel + share].iter().enumerate();
-                    terms
-                        .map(|(at, sum)| scale[(channel + at) % channels] * sum)
-                        .sum::<f32>()
-                        / count
-                };
-                let (along, mean, deviation) =
-                    (weighted(&scales), weighted(&shifts), self.deviations[at]);
-                let normal = &self.normal[at * share * plane..][..share * plane];
-                let planes = back.chunks_exact_mut(plane).zip(normal.chunks_exact(plane));
-                for (at, (back, normal)) in planes.enumerate() {
-                    let scale = scale[(channel + at) % channels];
-                    for (back, normal) in back.iter_mut().zip(normal) {
-                        *back = (*back * scale - mean - normal * along) * deviation;
-                    }
-                }
-            }
-        });
+        let stretches = back
+            .chunks_exact_mut(share * plane)
+            .zip(self.normal.chunks_exact(share * plane));
+        for (at, (back, normal)) in stretches.enumerate() {
+            let of = at * share..(at + 1) * share;
+            let scale = &scale[at % groups * share..][..share];
+            let sums = [&scales[of.clone()], &shifts[of]];
+            group_back(back, normal, scale, sums, self.deviations[at]);
+        }
         vec![Some(back)]
     }
 }

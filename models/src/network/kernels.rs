@@ -9,6 +9,6 @@ mod loops;
 mod product;
 
 pub(super) use self::{
-    loops::{add, dot, sum, transpose, vectorised},
+    loops::{add, add_sums, dot, sum, transpose, vectorised},
     product::{Lines, Right, add_product},
 };

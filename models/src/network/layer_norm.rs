@@ -2,8 +2,8 @@
 
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    group_norm::normalise,
-    kernels::vectorised,
+    group_norm::normalise_groups,
+    kernels::{add, dot, sum, vectorised},
     tape::{Pass, Step, Tape, Value},
 };
 
@@ -36,17 +36,8 @@ impl LayerNorm {
         let node = input.node();
         let mut normal = input.into_rows();
         let mut output = vec![0.0; normal.len()];
-        let mut deviations = Vec::with_capacity(normal.len() / self.features);
-        vectorised(|| {
-            let rows = normal.chunks_exact_mut(self.features);
-            for (normal, output) in rows.zip(output.chunks_exact_mut(self.features)) {
-                deviations.push(normalise(normal));
-                let terms = normal.iter().zip(scale).zip(shift);
-                for (output, ((normal, scale), shift)) in output.iter_mut().zip(terms) {
-                    *output = normal * scale + shift;
-                }
-            }
-        });
+        let deviations = normalise_groups(&mut normal, self.features);
+        scale_rows(&normal, [scale, shift], &mut output);
         let layer = *self;
         tape.layer_at(output, &[node], |_| LayerNormStep {
             layer,
@@ -77,39 +68,59 @@ impl Step for LayerNormStep {
             let normal = self.normal[of.clone()].chunks_exact(features);
             output[of].chunks_exact(features).zip(normal)
         };
-        pass.sink
-            .take(pass.weights, scale, pass.examples, |examples, place| {
-                vectorised(|| {
-                    for (output, normal) in rows(examples) {
-                        for (place, (output, normal)) in
-                            place.iter_mut().zip(output.iter().zip(normal))
-                        {
-                            *place += output * normal;
-                        }
-                    }
-                });
-            });
-        pass.sink
-            .take(pass.weights, shift, pass.examples, |examples, place| {
-                rows(examples).for_each(|(output, _)| super::kernels::add(place, output));
-            });
-        let scale = pass.weights.at(scale);
-        let mut back = output;
-        vectorised(|| {
-            let rows = back
-                .chunks_exact_mut(features)
-                .zip(self.normal.chunks_exact(features));
-            for ((back, normal), deviation) in rows.zip(&self.deviations) {
-                back.iter_mut()
-                    .zip(scale)
-                    .for_each(|(back, scale)| *back *= scale);
-                let mean = super::kernels::sum(back) / features as f32;
-                let along = super::kernels::dot(back, normal) / features as f32;
-                for (back, normal) in back.iter_mut().zip(normal) {
-                    *back = (*back - mean - normal * along) * deviation;
-                }
-            }
+        let (weights, examples) = (pass.weights, pass.examples);
+        pass.sink.take(weights, scale, examples, |of, place| {
+            rows(of).for_each(|(output, normal)| add_products(place, output, normal));
         });
+        pass.sink.take(weights, shift, examples, |of, place| {
+            rows(of).for_each(|(output, _)| add(place, output));
+        });
+        let mut back = output;
+        rows_back(&mut back, &self.normal, weights.at(scale), &self.deviations);
         vec![Some(back)]
+    }
+}
+
+vectorised! {
+    fn scale_rows<'a>(normal: &'a [f32], weights: [&'a [f32]; 2], output: &'a mut [f32]) {
+        let [scale, shift] = weights;
+        let rows = normal.chunks_exact(scale.len());
+        for (normal, output) in rows.zip(output.chunks_exact_mut(scale.len())) {
+            let terms = normal.iter().zip(scale).zip(shift);
+            for (output, ((normal, scale), shift)) in output.iter_mut().zip(terms) {
+                *output = normal * scale + shift;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn add_products<'a>(places: &'a mut [f32], left: &'a [f32], right: &'a [f32]) {
+        for (place, (left, right)) in places.iter_mut().zip(left.iter().zip(right)) {
+            *place += left * right;
+        }
+    }
+}
+
+vectorised! {
+    /// Turns the gradient at the output into that at the input.
+    fn rows_back<'a>(
+        gradient: &'a mut [f32],
+        normal: &'a [f32],
+        scale: &'a [f32],
+        deviations: &'a [f32],
+    ) {
+        let features = scale.len();
+        let rows = gradient.chunks_exact_mut(features).zip(normal.chunks_exact(features));
+        for ((gradient, normal), deviation) in rows.zip(deviations) {
+            for (gradient, scale) in gradient.iter_mut().zip(scale) {
+                *gradient *= scale;
+            }
+            let mean = sum(gradient) / features as f32;
+            let along = dot(gradient, normal) / features as f32;
+            for (gradient, normal) in gradient.iter_mut().zip(normal) {
+                *gradient = (*gradient - mean - normal * along) * deviation;
+            }
+        }
     }
 }

@@ -6,9 +6,7 @@ use super::{
     blueprint::Blueprint,
     convolution::{Convolution, Window},
     dense::Dense,
-    group_norm::normalise,
-    kernels::vectorised,
-    pooling::halve,
+    group_norm::normalise_groups,
     scattering::{MAPS, Scattering},
     tape::{Tape, Value},
 };
@@ -23,8 +21,6 @@ pub(super) struct ScatterCnn {
     conv1: Convolution,
     conv2: Convolution,
     fc: Dense,
-    /// What goes into the pool.
-    shape: [usize; 3],
 }
 
 impl ScatterCnn {
@@ -32,17 +28,14 @@ impl ScatterCnn {
         let scattering = Scattering::new(input);
         let window = Window::new(3, 1, 1);
         on.holds(2 * MAPS * input.iter().product::<usize>());
-        let (conv1, shape) = Convolution::with_bias(on, "conv1", scattering.output(), 16, window);
-        let [channels, height, width] = shape;
-        let halved = [channels, height / 2, width / 2];
-        let (conv2, last) = Convolution::with_bias(on, "conv2", halved, 32, window);
+        let (conv1, shape) = Convolution::halved(on, "conv1", scattering.output(), 16, window);
+        let (conv2, last) = Convolution::with_bias(on, "conv2", shape, 32, window);
         let fc = Dense::last(on, "fc", last.iter().product(), outputs);
         Self {
             scattering,
             conv1,
             conv2,
             fc,
-            shape,
         }
     }
 }
@@ -51,13 +44,8 @@ impl Architecture for ScatterCnn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
         let mut maps = self.scattering.scatter(input.rows());
         let [_, height, width] = self.scattering.output();
-        vectorised(|| {
-            for group in maps.chunks_exact_mut(MAPS / GROUPS * height * width) {
-                normalise(group);
-            }
-        });
-        let x = self.conv1.forward(tape.input(maps), tape);
-        let x = relu(halve(x, self.shape, tape), tape);
+        normalise_groups(&mut maps, MAPS / GROUPS * height * width);
+        let x = relu(self.conv1.forward(tape.input(maps), tape), tape);
         let x = relu(self.conv2.forward(x, tape), tape);
         self.fc.forward(x, tape)
     }

@@ -95,7 +95,7 @@ impl Scattering {
                 .map(move |row| &row[column..column + 2 * MEAN_REACH + 1])
         });
         // One line for each column of the output.
-        let means: Vec<f32> = vectorised(|| along.map(|seen| dot(seen, &self.mean)).collect());
+        let means: Vec<f32> = along.map(|seen| dot(seen, &self.mean)).collect();
         for row in (0..height).step_by(STRIDE) {
             let lines = means.chunks_exact(height + 2 * MEAN_REACH);
             output.extend(lines.map(|line| dot(&line[row..row + 2 * MEAN_REACH + 1], &self.mean)));
@@ -178,14 +178,19 @@ impl Wavelets {
             &starts(positions),
         );
         let (real, imaginary) = lines.split_at_mut(DIRECTIONS * positions);
-        vectorised(|| {
-            for (real, imaginary) in real.iter_mut().zip(imaginary) {
-                *real = (*real * *real + *imaginary * *imaginary).sqrt();
-            }
-        });
+        absolute(real, imaginary);
         let mut lengths = vec![0.0; DIRECTIONS * size[0] * size[1]];
         self.frame.close_gaps(real, &mut lengths);
         lengths
+    }
+}
+
+vectorised! {
+    /// Turns real parts into absolute values.
+    fn absolute<'a>(real: &'a mut [f32], imaginary: &'a [f32]) {
+        for (real, imaginary) in real.iter_mut().zip(imaginary) {
+            *real = (*real * *real + *imaginary * *imaginary).sqrt();
+        }
     }
 }
 

@@ -51,7 +51,7 @@ impl Private {
     }
 
     /// Clipped, and with as many views of a record, as the plan says.
-    pub(super) fn as_planned(self, plan: &Plan, network: &Network) -> Self {
+    pub(super) fn planned(self, plan: &Plan, network: &Network) -> Self {
         Self {
             clipping: clipping(plan.privacy.clipping, network.layout()),
             views: plan.training.views,

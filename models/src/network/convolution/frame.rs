@@ -72,11 +72,6 @@ impl Frame {
         &self.starts
     }
 
-    /// Whether a line has numbers that belong to no position.
-    pub(in super::super) fn has_gaps(&self) -> bool {
-        self.row > self.output[1]
-    }
-
     /// The image as its lines need it.
     pub(in super::super) fn lay_out<'a>(&self, image: &'a [f32]) -> Cow<'a, [f32]> {
         if !self.is_copied && self.window.padding == 0 {
@@ -128,7 +123,7 @@ impl Frame {
         })
     }
 
-    /// Lines of an output without their gaps.
+    /// Writes lines of an output without their gaps.
     pub(in super::super) fn close_gaps(&self, lines: &[f32], output: &mut [f32]) {
         let [rows, columns] = self.output;
         let planes = output.chunks_exact_mut(rows * columns);
@@ -139,19 +134,14 @@ impl Frame {
         }
     }
 
-    /// An output's gradient as lines with zeros in the gaps.
-    pub(in super::super) fn open_gaps<'a>(&self, output: &'a [f32]) -> Cow<'a, [f32]> {
-        if !self.has_gaps() {
-            return Cow::Borrowed(output);
-        }
+    /// Writes an output's gradient as lines. What stands in the gaps is left as it is: zeros.
+    pub(in super::super) fn open_gaps(&self, output: &[f32], lines: &mut [f32]) {
         let [rows, columns] = self.output;
         let planes = output.chunks_exact(rows * columns);
-        let mut lines = vec![0.0; planes.len() * self.positions()];
         for (line, plane) in lines.chunks_exact_mut(self.positions()).zip(planes) {
             for (place, row) in line.chunks_mut(self.row).zip(plane.chunks_exact(columns)) {
                 place[..columns].copy_from_slice(row);
             }
         }
-        Cow::Owned(lines)
     }
 }

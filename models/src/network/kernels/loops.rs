@@ -1,22 +1,57 @@
 //! Loops over values.
 
-use pulp::Arch;
-
 /// Partial sums that a reduction keeps, whatever the processor's vectors are.
 const LANES: usize = 16;
 
-/// Runs a loop compiled for the widest vectors of this processor.
-#[inline(always)]
-pub(in super::super) fn vectorised<T>(work: impl FnOnce() -> T) -> T {
-    Arch::new().dispatch(work)
+/// Compiles a function for the widest vectors of the processor that it runs on. (A closure would not do:
+/// nothing makes the compiler put it where vectors are.)
+macro_rules! vectorised {
+    (
+        $(#[$attribute:meta])*
+        $seen:vis fn $name:ident<$life:lifetime>($($argument:ident: $kind:ty),* $(,)?)
+        $(-> $output:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        $seen fn $name<$life>($($argument: $kind),*) $(-> $output)? {
+            struct Work<$life>($($kind),*);
+
+            impl<$life> pulp::WithSimd for Work<$life> {
+                type Output = vectorised!(@output $($output)?);
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                    let Self($($argument),*) = self;
+                    $body
+                }
+            }
+
+            pulp::Arch::new().dispatch(Work($($argument),*))
+        }
+    };
+    (@output) => { () };
+    (@output $output:ty) => { $output };
 }
 
-/// Adds each value to its place.
-pub(in super::super) fn add(places: &mut [f32], values: &[f32]) {
-    vectorised(|| {
-        let both = places.iter_mut().zip(values);
-        both.for_each(|(place, value)| *place += value);
-    });
+pub(in super::super) use vectorised;
+
+vectorised! {
+    /// Adds each value to its place.
+    pub(in super::super) fn add<'a>(places: &'a mut [f32], values: &'a [f32]) {
+        for (place, value) in places.iter_mut().zip(values) {
+            *place += value;
+        }
+    }
+}
+
+vectorised! {
+    /// Adds the sum of each run of `length` values to a place, over and over from the first place on.
+    pub(in super::super) fn add_sums<'a>(places: &'a mut [f32], values: &'a [f32], length: usize) {
+        for runs in values.chunks_exact(length * places.len()) {
+            for (place, run) in places.iter_mut().zip(runs.chunks_exact(length)) {
+                *place += sum(run);
+            }
+        }
+    }
 }
 
 /// The sum of all values.

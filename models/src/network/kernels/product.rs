@@ -100,17 +100,17 @@ impl WithSimd for Work<'_> {
                     };
                     let lines = left.starts.chunks(ROWS).zip(starts.chunks(ROWS));
                     for (lines, starts) in lines {
-                        let line = |line: usize| {
-                            let from = lines[line] + block.start;
-                            &left.numbers[from..from + block.len()]
+                        let left = Lines {
+                            numbers: left.numbers,
+                            starts: lines,
                         };
                         match lines.len() {
-                            6 => tiles.add([0, 1, 2, 3, 4, 5].map(line), starts),
-                            5 => tiles.add([0, 1, 2, 3, 4].map(line), starts),
-                            4 => tiles.add([0, 1, 2, 3].map(line), starts),
-                            3 => tiles.add([0, 1, 2].map(line), starts),
-                            2 => tiles.add([0, 1].map(line), starts),
-                            _ => tiles.add([0].map(line), starts),
+                            6 => tiles.add::<6>(left, block.start, starts),
+                            5 => tiles.add::<5>(left, block.start, starts),
+                            4 => tiles.add::<4>(left, block.start, starts),
+                            3 => tiles.add::<3>(left, block.start, starts),
+                            2 => tiles.add::<2>(left, block.start, starts),
+                            _ => tiles.add::<1>(left, block.start, starts),
                         }
                     }
                 }
@@ -169,12 +169,15 @@ struct Tiles<'a, S: Simd> {
 }
 
 impl<S: Simd> Tiles<'_, S> {
-    /// Adds the product of a few lines and the panel.
+    /// Adds the product of `R` lines, from `first` on, and the panel.
     #[inline(always)]
-    fn add<const R: usize>(&mut self, lines: [&[f32]; R], starts: &[usize]) {
+    fn add<const R: usize>(&mut self, left: Lines<'_>, first: usize, starts: &[usize]) {
         let simd = self.simd;
+        let mut lines: [&[f32]; R] = [&[]; R];
+        for (line, start) in lines.iter_mut().zip(left.starts) {
+            *line = &left.numbers[start + first..][..self.panel.len()];
+        }
         let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-        let lines = lines.map(|line| &line[..self.panel.len()]);
         for (at, &[first, second]) in self.panel.iter().enumerate() {
             for (sums, line) in sums.iter_mut().zip(&lines) {
                 let left = simd.splat_f32s(line[at]);
@@ -183,12 +186,16 @@ impl<S: Simd> Tiles<'_, S> {
             }
         }
         for (sums, start) in sums.into_iter().zip(starts) {
-            let mut rest = &mut self.out[start + self.place.start..start + self.place.end];
-            for sum in sums {
-                let (now, later) = rest.split_at_mut(rest.len().min(S::F32_LANES));
-                let total = simd.add_f32s(simd.partial_load_f32s(now), sum);
-                simd.partial_store_f32s(now, total);
-                rest = later;
+            let place = &mut self.out[start + self.place.start..start + self.place.end];
+            if let ([first, second], []) = S::as_mut_simd_f32s(place) {
+                *first = simd.add_f32s(*first, sums[0]);
+                *second = simd.add_f32s(*second, sums[1]);
+                continue;
+            }
+            let (now, later) = place.split_at_mut(place.len().min(S::F32_LANES));
+            for (place, sum) in [now, later].into_iter().zip(sums) {
+                let total = simd.add_f32s(simd.partial_load_f32s(place), sum);
+                simd.partial_store_f32s(place, total);
             }
         }
     }

@@ -1,47 +1,76 @@
 //! Rounding to the lattice, several values at a time.
 //!
 //! Loops are compiled for the widest vectors of the processor they run on. Each result is fixed by
-//! IEEE 754 or is an integer, and sums run in eight fixed lanes: the bits are the same on all.
+//! IEEE 754 or is an integer, and sums run in sixteen fixed lanes: the bits are the same on all.
 
-use pulp::Arch;
+/// Compiles a function for the widest vectors of the processor that it runs on. (A closure would not do:
+/// nothing makes the compiler put it where vectors are.)
+macro_rules! vectorised {
+    (
+        $(#[$attribute:meta])*
+        $seen:vis fn $name:ident<$life:lifetime>($($argument:ident: $kind:ty),* $(,)?)
+        $(-> $output:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        $seen fn $name<$life>($($argument: $kind),*) $(-> $output)? {
+            struct Work<$life>($($kind),*);
+
+            impl<$life> pulp::WithSimd for Work<$life> {
+                type Output = vectorised!(@output $($output)?);
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                    let Self($($argument),*) = self;
+                    $body
+                }
+            }
+
+            pulp::Arch::new().dispatch(Work($($argument),*))
+        }
+    };
+    (@output) => { () };
+    (@output $output:ty) => { $output };
+}
+
+pub(super) use vectorised;
 
 /// Near 1.5 · 2⁵² floats are whole, and their bits count up with them.
 const WHOLE: f64 = 1.5 * (1_u64 << 52) as f64;
 
-/// Adds each value times `scale`, rounded to the nearest integer, ties to even. Products are within
-/// ±2⁵¹.
-pub(super) fn add_rounded(sum: &mut [i64], values: &[f32], scale: f64) {
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// Adds each value times `scale`, rounded to the nearest integer, ties to even. Products are within
+    /// ±2⁵¹.
+    pub(super) fn add_rounded<'a>(sum: &'a mut [i64], values: &'a [f32], scale: f64) {
         for (sum, &value) in sum.iter_mut().zip(values) {
             *sum += nearest(f64::from(value) * scale);
         }
-    });
+    }
 }
 
-/// The sum of squares. No square of an f32 overflows f64, so it is finite unless a value is not.
-pub(super) fn squares(values: &[f32]) -> f64 {
-    Arch::new().dispatch(|| {
-        let mut lanes = [0.0; 8];
-        let (blocks, rest) = values.as_chunks::<8>();
+vectorised! {
+    /// The sum of squares. No square of an f32 overflows f64, so it is finite unless a value is not.
+    pub(super) fn squares<'a>(values: &'a [f32]) -> f64 {
+        let mut lanes = [0.0; 16];
+        let (blocks, rest) = values.as_chunks::<16>();
         for block in blocks {
             for (lane, &value) in lanes.iter_mut().zip(block) {
                 *lane += f64::from(value) * f64::from(value);
             }
         }
-        let rest = rest.iter().map(|&value| f64::from(value).powi(2));
+        let rest = rest.iter().map(|&value| f64::from(value) * f64::from(value));
         lanes.into_iter().sum::<f64>() + rest.sum::<f64>()
-    })
+    }
 }
 
-/// Each value over 2 to the power of `bits`, to the nearest integer. Values are within ±2⁶² and
-/// `bits` from 1 to 40. Two values that differ by x come out differing by less than x/2ᵇ + 1.
-pub(super) fn shift(values: &mut [i64], bits: u32) {
-    let half = 1_i64 << (bits - 1);
-    Arch::new().dispatch(|| {
+vectorised! {
+    /// Each value over 2 to the power of `bits`, to the nearest integer. Values are within ±2⁶² and
+    /// `bits` from 1 to 40. Two values that differ by x come out differing by less than x/2ᵇ + 1.
+    pub(super) fn shift<'a>(values: &'a mut [i64], bits: u32) {
+        let half = 1_i64 << (bits - 1);
         for value in values {
             *value = (*value + half) >> bits;
         }
-    });
+    }
 }
 
 /// The nearest integer of a number within ±2⁵¹, ties to even.

@@ -8,10 +8,9 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
 use zeroize::Zeroize;
 
-use super::lattice::nearest;
+use super::lattice::{nearest, vectorised};
 
 /// Largest factor.
 pub(super) const LARGEST: f64 = (1 << 22) as f64;
@@ -58,8 +57,8 @@ impl Products {
 
     /// Takes an outer product; each factor is scaled and rounded to integers first.
     pub(super) fn push(&mut self, left: (&[f32], f64), right: (&[f32], f64), sum: &mut [i64]) {
-        rounded(left, &mut self.left);
-        rounded(right, &mut self.right);
+        add_whole(left.0, left.1, &mut self.left);
+        add_whole(right.0, right.1, &mut self.right);
         self.waiting += 1;
         if self.waiting == WAITING {
             self.add_to(sum);
@@ -76,23 +75,7 @@ impl Products {
         for from in (0..self.columns).step_by(STRIP) {
             let strip = from..self.columns.min(from + STRIP);
             let rights = tiles::<COLUMNS>(&self.right, self.columns, strip.clone());
-            Arch::new().dispatch(|| {
-                for (left, rows) in lefts
-                    .chunks(self.waiting)
-                    .zip(sum.chunks_mut(ROWS * self.columns))
-                {
-                    for (at, right) in rights.chunks(self.waiting).enumerate() {
-                        let tile = tile(left, right);
-                        let first = from + at * COLUMNS;
-                        for (tile, row) in tile.iter().zip(rows.chunks_mut(self.columns)) {
-                            let place = &mut row[first..strip.end.min(first + COLUMNS)];
-                            for (sum, &value) in place.iter_mut().zip(tile) {
-                                *sum += nearest(value);
-                            }
-                        }
-                    }
-                }
-            });
+            add_strip(sum, &lefts, &rights, [self.waiting, self.columns], strip);
         }
         self.clear();
     }
@@ -110,13 +93,36 @@ impl Drop for Products {
     }
 }
 
-fn rounded((values, scale): (&[f32], f64), to: &mut Vec<f32>) {
-    Arch::new().dispatch(|| {
-        let whole = values
-            .iter()
-            .map(|&value| nearest(f64::from(value) * scale) as f32);
-        to.extend(whole);
-    });
+vectorised! {
+    /// Adds the products of all tiles of a strip of columns. `sizes` are the terms of each sum, and the
+    /// columns of the whole.
+    fn add_strip<'a>(
+        sum: &'a mut [i64],
+        lefts: &'a [[f64; ROWS]],
+        rights: &'a [[f64; COLUMNS]],
+        sizes: [usize; 2],
+        strip: Range<usize>,
+    ) {
+        let [terms, columns] = sizes;
+        for (left, rows) in lefts.chunks(terms).zip(sum.chunks_mut(ROWS * columns)) {
+            for (at, right) in rights.chunks(terms).enumerate() {
+                let tile = tile(left, right);
+                let first = strip.start + at * COLUMNS;
+                for (tile, row) in tile.iter().zip(rows.chunks_mut(columns)) {
+                    let place = &mut row[first..strip.end.min(first + COLUMNS)];
+                    for (sum, &value) in place.iter_mut().zip(tile) {
+                        *sum += nearest(value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn add_whole<'a>(values: &'a [f32], scale: f64, to: &'a mut Vec<f32>) {
+        to.extend(values.iter().map(|&value| nearest(f64::from(value) * scale) as f32));
+    }
 }
 
 /// The columns of a matrix `[terms][width]` in groups of `N`: for each group all terms, so that a
