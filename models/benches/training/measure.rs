@@ -77,7 +77,12 @@ impl Cell {
             |costs: &[Cost]| 1000.0 / self.batch as f64 * median(costs.iter().map(|cost| cost.cpu));
         let ratio =
             |of: &[Cost], to: &[Cost]| median(of.iter().zip(to).map(|(of, to)| of.cpu / to.cpu));
-        let [plain, private, burn] = &costs;
+        let [plain, private, burn, noise] = &costs;
+        let both = private.iter().zip(noise).map(|(private, noise)| Cost {
+            cpu: private.cpu - noise.cpu,
+            ..*private
+        });
+        let without_noise: Vec<Cost> = both.collect();
         let measured = |value: f64| value.is_finite().then(|| (value * 1e3).round() / 1e3);
         json!({
             "network": self.network,

@@ -1,5 +1,7 @@
 //! The weights that slide over an image.
 
+use std::borrow::Cow;
+
 use super::{
     super::{
         kernels::{add, dot, sum, transpose, vectorised},
@@ -40,19 +42,29 @@ impl Kernel {
         turned
     }
 
-    /// Adds a gradient with respect to the weights that slid over the image, `[fan][outputs]` for each
-    /// group, to that of the raw ones, `[outputs][fan]`: a linear map, so it may be that of one example or
-    /// of a sum.
-    pub(super) fn add_back(&self, layer: &Convolution, gradient: &[f32], raw: &mut [f32]) {
-        let (fan, share) = (layer.fan(), layer.share());
-        let mut turned = vec![0.0; gradient.len()];
-        let groups = gradient.chunks_exact(fan * share);
-        for (gradient, turned) in groups.zip(turned.chunks_exact_mut(fan * share)) {
-            transpose(gradient, share, turned);
+    /// Adds a gradient with respect to the weights that slid over the image to that of the raw ones: a
+    /// linear map, so it may be that of one example or of a sum. It is `[outputs][fan]`, or the other way
+    /// round for each group if it is turned.
+    pub(super) fn add_back(
+        &self,
+        layer: &Convolution,
+        gradient: &[f32],
+        is_turned: bool,
+        raw: &mut [f32],
+    ) {
+        let mut gradient = Cow::Borrowed(gradient);
+        if is_turned {
+            let (fan, share) = (layer.fan(), layer.share());
+            let mut turned = vec![0.0; gradient.len()];
+            let groups = gradient.chunks_exact(fan * share);
+            for (gradient, turned) in groups.zip(turned.chunks_exact_mut(fan * share)) {
+                transpose(gradient, share, turned);
+            }
+            gradient = Cow::Owned(turned);
         }
         match &self.scale {
-            None => add(raw, &turned),
-            Some(scale) => add_raw(raw, &turned, &self.weight, scale),
+            None => add(raw, &gradient),
+            Some(scale) => add_raw(raw, &gradient, &self.weight, scale),
         }
     }
 }

@@ -42,20 +42,18 @@ impl Step for ConvolutionStep {
         // All that an example needs, while its gradient is in the cache.
         let sink = &mut pass.sink;
         sink.take(weights, layer.weight, examples, |of, raw| {
+            let is_turned = self.is_turned(of.len());
             gradient.fill(0.0);
             for example in of {
                 self.lay_out(&output, example, &mut whole, &mut lines);
-                self.add_weights(
-                    &self.input[example * inputs..][..inputs],
-                    &lines,
-                    &mut gradient,
-                );
+                let image = &self.input[example * inputs..][..inputs];
+                self.add_weights(image, &lines, is_turned, &mut gradient);
                 if wants_input {
                     let back = &mut back[example * inputs..][..inputs];
                     self.write_inputs(&turned, &lines, back);
                 }
             }
-            kernel.add_back(layer, &gradient, raw);
+            kernel.add_back(layer, &gradient, is_turned, raw);
         });
         vec![wants_input.then_some(back)]
     }
@@ -75,23 +73,50 @@ impl ConvolutionStep {
         }
     }
 
-    /// Adds an example's gradient of the weights that slid, `[fan][outputs]` for each group.
-    fn add_weights(&self, image: &[f32], lines: &[f32], gradient: &mut [f32]) {
+    /// Whether it is less work to form weight gradients as `[fan][outputs]` for each group, not
+    /// `[outputs][fan]`. One factor of the product is laid out anew for each example, the one on the
+    /// right; what is formed the other way round is turned at the end, once for so many examples.
+    fn is_turned(&self, examples: usize) -> bool {
         let (fan, share) = (self.layer.fan(), self.layer.share());
         let positions = self.frame.positions();
-        let (rows, outputs) = (starts(fan, share), starts(share, positions));
+        share * positions + fan * share / examples <= fan * positions
+    }
+
+    /// Adds an example's gradient of the weights that slid.
+    fn add_weights(&self, image: &[f32], lines: &[f32], is_turned: bool, gradient: &mut [f32]) {
+        let (fan, share) = (self.layer.fan(), self.layer.share());
+        let positions = self.frame.positions();
+        let outputs = starts(share, positions);
         let image = self.frame.lay_out(image);
         let groups = self.frame.starts().chunks_exact(fan).enumerate();
         for ((group, seen), gradient) in groups.zip(gradient.chunks_exact_mut(fan * share)) {
-            let left = Lines {
+            let seen = Lines {
                 numbers: &image,
                 starts: seen,
             };
-            let right = Right::Columns(Lines {
+            let lines = Lines {
                 numbers: &lines[group * share * positions..],
                 starts: &outputs,
-            });
-            add_product(left, right, [positions, share], gradient, &rows);
+            };
+            if is_turned {
+                let right = Right::Columns(lines);
+                add_product(
+                    seen,
+                    right,
+                    [positions, share],
+                    gradient,
+                    &starts(fan, share),
+                );
+            } else {
+                let right = Right::Columns(seen);
+                add_product(
+                    lines,
+                    right,
+                    [positions, fan],
+                    gradient,
+                    &starts(share, fan),
+                );
+            }
         }
     }
 

@@ -81,16 +81,50 @@ fn reduce(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     lanes.into_iter().sum::<f32>() + rest
 }
 
-/// Writes a matrix of `rows` × `columns` the other way round.
-pub(in super::super) fn transpose(matrix: &[f32], columns: usize, to: &mut [f32]) {
-    const BLOCK: usize = 16;
-    let rows = matrix.len() / columns.max(1);
-    for first in (0..rows).step_by(BLOCK) {
-        let block = first..rows.min(first + BLOCK);
-        for (column, place) in to.chunks_exact_mut(rows).enumerate() {
-            for row in block.clone() {
-                place[row] = matrix[row * columns + column];
+vectorised! {
+    /// Writes a matrix of so many columns the other way round.
+    pub(in super::super) fn transpose<'a>(matrix: &'a [f32], columns: usize, to: &'a mut [f32]) {
+        let rows = matrix.len() / columns.max(1);
+        for (block, lines) in matrix.chunks(8 * columns.max(1)).enumerate() {
+            turn(lines, columns, rows, &mut to[8 * block..]);
+        }
+    }
+}
+
+/// Writes up to 8 lines of `length` numbers side by side: the numbers at the same place of all lines stand
+/// together, and `step` after them those at the next place.
+#[inline(always)]
+fn turn(lines: &[f32], length: usize, step: usize, to: &mut [f32]) {
+    let mut eight: [&[f32]; 8] = [&[]; 8];
+    let count = lines.len() / length;
+    for (line, from) in eight.iter_mut().zip(lines.chunks_exact(length)) {
+        *line = from;
+    }
+    side_by_side(eight, count, length, step, to);
+}
+
+/// As [`turn`], for lines that begin anywhere; those from `count` on are not read.
+#[inline(always)]
+pub(super) fn side_by_side(
+    lines: [&[f32]; 8],
+    count: usize,
+    length: usize,
+    step: usize,
+    to: &mut [f32],
+) {
+    if count == 8 {
+        let lines = lines.map(|line| &line[..length]);
+        for at in 0..length {
+            let place = &mut to[at * step..][..8];
+            for (place, line) in place.iter_mut().zip(lines) {
+                *place = line[at];
             }
+        }
+        return;
+    }
+    for at in 0..length {
+        for (place, line) in to[at * step..][..count].iter_mut().zip(lines) {
+            *place = line[at];
         }
     }
 }
@@ -113,6 +147,7 @@ mod tests {
     #[test]
     fn a_matrix_turned_twice_is_as_before() {
         let matrix: Vec<f32> = (0..19 * 35).map(|at| at as f32).collect();
+        transpose(&[], 0, &mut []);
         let (mut turned, mut back) = (vec![0.0; matrix.len()], vec![0.0; matrix.len()]);
         transpose(&matrix, 35, &mut turned);
         assert_eq!((turned[0], turned[1], turned[19]), (0.0, 35.0, 1.0));

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::loops::side_by_side;
+
 /// Lines of the left factor that meet a panel together: as many as registers hold.
 const ROWS: usize = 6;
 
@@ -88,7 +90,7 @@ impl WithSimd for Work<'_> {
         let mut panels = vec![0.0; longest];
         for block in blocks(depth, DEPTH) {
             for strip in blocks(columns, STRIP) {
-                right.lay_out(block.clone(), strip.clone(), width, &mut panels);
+                right.lay_out::<S>(block.clone(), strip.clone(), &mut panels);
                 let panel = width * block.len();
                 for (at, panel) in (strip.clone().step_by(width)).zip(panels.chunks_exact(panel)) {
                     let place = at..columns.min(at + width);
@@ -129,16 +131,26 @@ impl Right<'_> {
     /// Writes a block of the depth and a strip of columns as panels `[panel][depth][width]`, the
     /// last one filled up with zeros.
     #[inline(always)]
-    fn lay_out(self, block: Range<usize>, strip: Range<usize>, width: usize, panels: &mut [f32]) {
+    fn lay_out<S: Simd>(self, block: Range<usize>, strip: Range<usize>, panels: &mut [f32]) {
+        let width = 2 * S::F32_LANES;
         let size = width * block.len();
         match self {
             Self::Rows(lines) => {
                 for (at, &start) in lines.starts[block].iter().enumerate() {
                     let line = &lines.numbers[start + strip.start..start + strip.end];
-                    for (panel, from) in panels.chunks_exact_mut(size).zip(line.chunks(width)) {
-                        let place = &mut panel[at * width..(at + 1) * width];
-                        place[..from.len()].copy_from_slice(from);
-                        place[from.len()..].fill(0.0);
+                    let mut places = panels.chunks_exact_mut(size);
+                    // Two vectors at a time: a copy of unknown length would be a call.
+                    let (whole, _) = S::as_simd_f32s(line);
+                    let (whole, _) = whole.as_chunks::<2>();
+                    for (two, panel) in whole.iter().zip(&mut places) {
+                        let (place, _) = S::as_mut_simd_f32s(&mut panel[at * width..][..width]);
+                        place.copy_from_slice(two);
+                    }
+                    let rest = &line[whole.len() * width..];
+                    if let (Some(panel), false) = (places.next(), rest.is_empty()) {
+                        let place = &mut panel[at * width..][..width];
+                        place[..rest.len()].copy_from_slice(rest);
+                        place[rest.len()..].fill(0.0);
                     }
                 }
             }
@@ -148,10 +160,13 @@ impl Right<'_> {
                     if starts.len() < width {
                         panel.fill(0.0);
                     }
-                    for (column, &start) in starts.iter().enumerate() {
-                        let line = &lines.numbers[start + block.start..start + block.end];
-                        let places = panel[column..].iter_mut().step_by(width);
-                        places.zip(line).for_each(|(place, value)| *place = *value);
+                    for (at, starts) in starts.chunks(8).enumerate() {
+                        let mut eight: [&[f32]; 8] = [&[]; 8];
+                        for (line, &start) in eight.iter_mut().zip(starts) {
+                            *line = &lines.numbers[start + block.start..start + block.end];
+                        }
+                        let place = &mut panel[8 * at..];
+                        side_by_side(eight, starts.len(), block.len(), width, place);
                     }
                 }
             }
