@@ -10,7 +10,7 @@
 mod past;
 mod start;
 
-use std::{num::NonZeroU32, path::Path, sync::Arc, thread};
+use std::{path::Path, sync::Arc, thread};
 
 use consilium_models::{
     network::{Network, NetworkError},
@@ -404,12 +404,12 @@ impl Work {
         let terms = self.terms;
         let clipping_norm =
             ClippingNorm::try_from(terms.clipping_norm).map_err(TrainError::Plan)?;
-        let batch_size = NonZeroU32::new(terms.batch_size).ok_or(TrainError::NoBatch)?;
-        let product = Product::replay(&self.charge, &self.secret, batch_size, clipping_norm)?;
+        let (plan, network) = (&self.plan, &*self.network);
+        let product = Product::replay(&self.charge, &self.secret, plan, network, clipping_norm)?;
         self.set.begin(stop.clone());
         let subject = Subject {
-            plan: &self.plan,
-            network: &self.network,
+            plan,
+            network,
             examples: &*self.set,
             threads: thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN),
             stop,

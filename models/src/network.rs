@@ -6,35 +6,42 @@
 //! weights alone, which is what clipping per patient rests on. A test holds every network to it,
 //! bit for bit.
 
+mod activation;
+mod attention;
 mod batch;
 mod blueprint;
 mod cnn;
 mod cnn_small;
 mod convolution;
 mod dense;
+mod embedding;
+mod gradients;
 mod group_norm;
+mod kernels;
+mod layer_norm;
 mod loss;
 #[cfg(test)]
 mod oracle;
-mod patches;
-mod per_example;
 mod perceptron;
 mod pooling;
 mod resnet_gn;
+mod scatter_cnn;
+mod scattering;
 mod tape;
+mod text;
 mod weights;
 
-use burn::tensor::{Device, Tensor, TensorData};
 use consilium_proto::{
     Layout, OutOfRange, ParameterVector, Plan,
     plan::{self, Loss},
 };
 
 use self::blueprint::{Blueprint, Initial};
-use self::tape::Tape;
+use self::tape::{Tape, Value};
 pub use self::{
     batch::{Batch, Target},
-    per_example::PerExample,
+    gradients::PerExample,
+    text::TextSizes,
     weights::Weights,
 };
 use crate::random::Random;
@@ -42,13 +49,9 @@ use crate::random::Random;
 /// Floats that one microbatch may hold for its layers: 128 MB a thread.
 const FLOATS: usize = 32 << 20;
 
-/// Most examples of a microbatch whose gradients stay apart. Small, because a private step pads
-/// its last microbatch to this size.
-const PRIVATE_MICROBATCH: usize = 8;
-
-/// Most examples of a microbatch whose gradients are summed at once, or that is only predicted: as
-/// many as still fit the processor's caches on small images. More were slower, not faster.
-const PLAIN_MICROBATCH: usize = 32;
+/// Most examples of a microbatch. Convolutions take one image at a time; dense layers read their weights
+/// once for all, and more examples would gain them little.
+const MICROBATCH: usize = 16;
 
 /// Why a network cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +91,9 @@ trait Architecture: Send + Sync {
     /// Scores every class, or estimates the value, for each example.
     ///
     /// # Shapes
-    /// - `inputs`: `[examples, numbers]`
-    /// - output: `[examples, outputs]`, logits or values
-    fn forward(&self, weights: &Weights, inputs: Tensor<2>, tape: &mut Tape) -> Tensor<2>;
+    /// - `input`: `[examples][numbers]`
+    /// - output: `[examples][outputs]`, logits or values
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value;
 }
 
 /// A network as a plan describes it. Holds no weights.
@@ -102,7 +105,6 @@ pub struct Network {
     inputs: usize,
     outputs: usize,
     loss: Loss,
-    device: Device,
 }
 
 impl Network {
@@ -126,6 +128,10 @@ impl Network {
                 Box::new(cnn::Cnn::new(&mut blueprint, shape, outputs)),
                 shape.iter().product(),
             ),
+            (plan::Network::ScatterCnn, Some(shape)) => (
+                Box::new(scatter_cnn::ScatterCnn::new(&mut blueprint, shape, outputs)),
+                shape.iter().product(),
+            ),
             (&plan::Network::ResnetGn { width, depth }, Some(shape)) => {
                 let sizes = resnet_gn::Sizes { width, depth };
                 let network = resnet_gn::ResnetGn::new(&mut blueprint, shape, sizes, outputs);
@@ -141,19 +147,39 @@ impl Network {
             }
             (plan::Network::Dense { .. }, Some(_)) => return Err(NetworkError::Input("dense")),
             (plan::Network::CnnSmall, None) => return Err(NetworkError::Input("cnn-small")),
+            (plan::Network::ScatterCnn, None) => return Err(NetworkError::Input("scatter-cnn")),
             (plan::Network::Cnn, None) => return Err(NetworkError::Input("cnn")),
             (plan::Network::ResnetGn { .. }, None) => {
                 return Err(NetworkError::Input("resnet-gn"));
             }
         };
         let loss = plan.training.loss(plan.task);
+        Self::new(architecture, blueprint, [inputs, outputs], loss)
+    }
+
+    /// The text encoder with a mean over positions and one dense layer on top: classifies documents.
+    ///
+    /// # Errors
+    /// More parameters than a layout may have.
+    pub fn text_classifier(sizes: TextSizes, classes: usize) -> Result<Self, NetworkError> {
+        let mut blueprint = Blueprint::default();
+        let network = text::Classifier::new(&mut blueprint, sizes, classes);
+        let sizes = [sizes.positions, classes];
+        Self::new(Box::new(network), blueprint, sizes, Loss::CrossEntropy)
+    }
+
+    fn new(
+        architecture: Box<dyn Architecture>,
+        blueprint: Blueprint,
+        [inputs, outputs]: [usize; 2],
+        loss: Loss,
+    ) -> Result<Self, NetworkError> {
         let Blueprint {
             tensors,
             initials,
             floats,
         } = blueprint;
         let layout = Layout::new(tensors).map_err(NetworkError::Layout)?;
-        let device = Device::flex();
         Ok(Self {
             architecture,
             layout,
@@ -162,7 +188,6 @@ impl Network {
             inputs,
             outputs,
             loss,
-            device,
         })
     }
 
@@ -210,24 +235,21 @@ impl Network {
                 found: values.len(),
             });
         }
-        Ok(Weights::new(&self.layout, values, &self.device))
+        Ok(Weights::new(&self.layout, values))
     }
 
-    /// Examples of a microbatch whose gradients stay apart.
-    pub fn private_microbatch(&self) -> usize {
-        (FLOATS / self.floats.max(1)).clamp(1, PRIVATE_MICROBATCH)
+    /// Most examples of a microbatch.
+    pub fn microbatch(&self) -> usize {
+        (FLOATS / self.floats.max(1)).clamp(1, MICROBATCH)
     }
 
-    /// Most examples of a microbatch that is summed or predicted.
-    pub fn plain_microbatch(&self) -> usize {
-        (FLOATS / self.floats.max(1)).clamp(1, PLAIN_MICROBATCH)
-    }
-
-    /// The gradient of each example, kept apart.
+    /// The gradient of each example, kept apart. What one example's is depends on no other, to the last
+    /// bit.
     pub fn per_example(&self, weights: &Weights, batch: &Batch) -> PerExample {
-        let mut tape = Tape::recording(&self.device);
-        let losses = self.losses(weights, batch, &mut tape);
-        PerExample::new(&self.layout, batch.len(), tape.finish_apart(losses))
+        let mut tape = Tape::recording(weights, batch.len());
+        let output = self.forward(&batch.inputs, &mut tape);
+        let (_, gradient) = self.losses(&output, batch);
+        tape.apart(&output, gradient)
     }
 
     /// Adds the gradient of the sum of the losses to `sum`.
@@ -235,16 +257,10 @@ impl Network {
     /// # Panics
     /// Where `sum` is shorter than the layout: a mistake of the caller.
     pub fn add_gradient(&self, weights: &Weights, batch: &Batch, sum: &mut [f32]) {
-        let mut tape = Tape::recording(&self.device);
-        let losses = self.losses(weights, batch, &mut tape);
-        let ranges: Vec<_> = self.layout.ranges().map(|(_, range)| range).collect();
-        for (slot, gradient) in tape.finish_summed(losses) {
-            let place = &mut sum[ranges[slot.0].clone()];
-            place
-                .iter_mut()
-                .zip(gradient)
-                .for_each(|(sum, gradient)| *sum += gradient);
-        }
+        let mut tape = Tape::recording(weights, batch.len());
+        let output = self.forward(&batch.inputs, &mut tape);
+        let (_, gradient) = self.losses(&output, batch);
+        tape.summed(&output, gradient, sum);
     }
 
     /// The probability of each class, or the value, for each example: `outputs` numbers each.
@@ -261,30 +277,28 @@ impl Network {
             });
         }
         let answer = |inputs: &[f32]| {
-            let outputs = self.forward(weights, inputs, &mut Tape::off());
-            weights::to_host(match self.loss {
-                Loss::CrossEntropy => burn::tensor::activation::softmax(outputs, 1),
-                Loss::MeanSquaredError => outputs,
-            })
+            let mut tape = Tape::off(weights, inputs.len() / self.inputs);
+            let mut outputs = self.forward(inputs, &mut tape).into_rows();
+            if self.loss == Loss::CrossEntropy {
+                outputs.chunks_exact_mut(self.outputs).for_each(|row| {
+                    loss::softmax(row);
+                });
+            }
+            outputs
         };
         Ok(inputs
-            .chunks(self.plain_microbatch() * self.inputs)
+            .chunks(self.microbatch() * self.inputs)
             .flat_map(answer)
             .collect())
     }
 
-    fn losses(&self, weights: &Weights, batch: &Batch, tape: &mut Tape) -> Tensor<1> {
-        loss::each(
-            self.loss,
-            self.forward(weights, &batch.inputs, tape),
-            &batch.targets,
-        )
+    fn losses(&self, output: &Value, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
+        loss::each(self.loss, output.rows(), self.outputs, &batch.targets)
     }
 
-    fn forward(&self, weights: &Weights, inputs: &[f32], tape: &mut Tape) -> Tensor<2> {
-        let data = TensorData::new(inputs.to_vec(), [inputs.len() / self.inputs, self.inputs]);
-        self.architecture
-            .forward(weights, Tensor::from_data(data, &self.device), tape)
+    fn forward(&self, inputs: &[f32], tape: &mut Tape) -> Value {
+        let input = tape.input(inputs.to_vec());
+        self.architecture.forward(input, tape)
     }
 
     /// An empty batch for this network.

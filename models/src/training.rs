@@ -34,6 +34,7 @@ pub use self::examples::{Examples, LoadError};
 use self::{
     batch::{Context, Mishaps},
     optimizer::Optimizer,
+    private::{Private, clipping},
 };
 use crate::{
     imaging::Preprocess,
@@ -192,7 +193,7 @@ pub fn train_round(
         threads,
     } = job;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
-    let mut gradients = gradients(plan, protection, batch_size)?;
+    let mut gradients = gradients(plan, network, protection, batch_size)?;
     let steps = Steps {
         plan,
         network,
@@ -236,7 +237,9 @@ impl<'a> Steps<'a> {
         mut progress: impl FnMut(Progress),
     ) -> Result<(Optimizer<'a>, Mishaps), TrainError> {
         let plan = self.plan;
-        let mut optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), self.weights);
+        let optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), self.weights);
+        let mut optimizer = optimizer.in_round(self.round, plan.rounds);
+        let clipping = clipping(plan.privacy.clipping, self.network.layout());
         let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
         let mishaps = Mishaps::default();
         let steps = plan.training.steps;
@@ -249,6 +252,8 @@ impl<'a> Steps<'a> {
                 threads: self.threads,
                 stop: self.stop,
                 mishaps: &mishaps,
+                views: plan.training.views,
+                clipping: &clipping,
             };
             let gradient = next(&context, optimizer.weights())?;
             optimizer.step(&gradient);
@@ -260,6 +265,7 @@ impl<'a> Steps<'a> {
 
 fn gradients(
     plan: &Plan,
+    network: &Network,
     protection: Protection,
     batch_size: NonZeroU32,
 ) -> Result<Box<dyn Gradients>, TrainError> {
@@ -274,9 +280,9 @@ fn gradients(
                 .clipping_norm
                 .try_into()
                 .map_err(TrainError::Plan)?;
-            Ok(Box::new(private::Private::new(
-                grant, &secret, batch_size, norm,
-            )?))
+            let clipping = clipping(plan.privacy.clipping, network.layout());
+            let private = Private::new(grant, &secret, batch_size, norm)?;
+            Ok(Box::new(private.clipped(clipping)))
         }
         (Protection::None { rate }, Mode::None, _) => {
             Ok(Box::new(plain::Plain::new(rate, batch_size)?))

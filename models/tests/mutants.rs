@@ -163,7 +163,9 @@ fn the_product_passes() {
     let product = |round| {
         let secret = MasterSecret::random().expect("randomness");
         let (grant, _) = grant(&claim, round, &secret);
-        Product::new(grant, &secret, BATCH, claim.clipping_norm()).expect("a training grant")
+        let (plan, norm) = (plan(), claim.clipping_norm());
+        let network = Network::from_plan(&plan).expect("a network");
+        Product::new(grant, &secret, &plan, &network, norm).expect("a training grant")
     };
     let findings = findings(&claim, product);
     let confidence = Confidence::try_from(0.999_999).expect("within range");

@@ -1,7 +1,7 @@
 //! The road by which an update leaves a site: grant, clipped sums, noise, update.
 //!
-//! **Claim.** One step releases `(x + Z)·g/B`, where `x` is a sum over the batch of integer
-//! vectors, each of norm at most `2²⁹/σ`; `Z` has independent discrete Gaussian coordinates of
+//! **Claim.** One step releases `(x + Z)·g/B`, where `x` is a vector of integers that one record moves
+//! by at most `2²⁹/σ` in norm; `Z` has independent discrete Gaussian coordinates of
 //! deviation `2²⁹`; `g = σC/2²⁹` and the batch size `B` are public. For neighbours that differ by
 //! one privacy unit added or removed, that is a Gaussian mechanism with noise multiplier σ, and
 //! with Poisson sampling the one that was charged. Everything after `x + Z` is post-processing.
@@ -44,11 +44,13 @@
 //! ```
 
 mod clipped_sum;
+mod clipping;
 mod update;
 
 use std::{fmt, num::NonZeroU32};
 
-pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS};
+pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS, Part, Values};
+pub use clipping::Clipping;
 pub use update::{OpenUpdateError, Origin, PrivateUpdate};
 
 use crate::{
@@ -178,7 +180,7 @@ impl NoisySteps {
     ///
     /// # Errors
     /// No step is left, or the sum was made for other noise. Nothing is released then.
-    pub fn step(&mut self, mut sum: ClippedSum) -> Result<Vec<f32>, StepError> {
+    pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
         if self.taken == self.steps {
             return Err(StepError::NotPaid { paid: self.steps });
         }
@@ -189,9 +191,10 @@ impl NoisySteps {
         self.taken += 1;
         let context = self.grant.step_context(self.taken);
         let pages = self.secret.pages(Purpose::Noise, &context);
-        LatticeNoise::new(pages).add(sum.values_mut());
         let scale = sum.lattice_step() / f64::from(self.batch_size.get());
-        let noisy = sum.values().iter();
+        let mut values = sum.into_lattice();
+        LatticeNoise::new(pages).add(&mut values);
+        let noisy = values.iter();
         Ok(noisy.map(|&value| (value as f64 * scale) as f32).collect())
     }
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     imaging::{Augmentation, Denoise, Flip, ImageInput, Network},
-    privacy::{DELTA_LIMIT, Guarantee, Mode, NoiseTarget, Privacy, Unit},
-    training::{Adaptive, Loss, Optimizer, Strategy, Training},
+    privacy::{Clipping, DELTA_LIMIT, Guarantee, Mode, NoiseTarget, Privacy, Unit},
+    training::{Adaptive, Loss, Optimizer, Schedule, Strategy, Training},
 };
 use crate::{Digest, PlanDigest};
 

@@ -66,18 +66,6 @@ impl Batch {
         Ok(())
     }
 
-    /// Fills up to `size` with examples of zeros, whose gradients the caller leaves out. A microbatch of
-    /// fixed shape takes the same road through the processor whatever its number of examples, so
-    /// that the bits of one example's gradient do not depend on how many others there are.
-    pub(crate) fn pad(&mut self, size: usize) {
-        let target = match self.loss {
-            Loss::CrossEntropy => Target::Class(0),
-            Loss::MeanSquaredError => Target::Value(0.0),
-        };
-        self.targets.resize(self.targets.len().max(size), target);
-        self.inputs.resize(self.targets.len() * self.width, 0.0);
-    }
-
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.targets.len()

@@ -1,21 +1,22 @@
 //! A convolution over images, with a bias or with standardised weights.
 //!
-//! Weight gradients come from patches of the input and one batched matrix product, which contracts
-//! over the positions of one example only. (burn's own weight gradient of a convolution takes
-//! several times as long, and sums over examples.)
+//! Forward pass, input gradient and weight gradient are products of the same lines (`frame.rs`), one
+//! image after the other. Weight gradients contract over the positions of one image: each example's is
+//! formed for itself, and its norm is that of the very numbers that are added up.
 
-use burn::tensor::{Gradients, Tensor, TensorData, module::conv2d, ops::ConvOptions};
+mod frame;
+mod kernel;
+mod patches;
+mod step;
 
+pub(super) use self::frame::Frame;
+use self::{kernel::Kernel, step::ConvolutionStep};
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    patches::patches,
-    per_example::Part,
-    tape::{Tap, Tape, Trace},
-    weights::{Weights, to_host},
+    kernels::{Lines, Right, add_product},
+    pooling::halve,
+    tape::{Tape, Value},
 };
-
-/// Added to the variance of an output channel's weights, so that equal weights divide by no zero.
-const EPSILON: f64 = 1e-6;
 
 /// Size of a convolution with a square kernel.
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +24,25 @@ pub(super) struct Window {
     pub(super) kernel: usize,
     pub(super) stride: usize,
     pub(super) padding: usize,
+    /// Pixels from one that a kernel sees to the next; 1 for neighbours.
+    pub(super) dilation: usize,
 }
 
 impl Window {
+    /// A kernel that sees neighbouring pixels.
+    pub(super) fn new(kernel: usize, stride: usize, padding: usize) -> Self {
+        Self {
+            kernel,
+            stride,
+            padding,
+            dilation: 1,
+        }
+    }
+
     /// Rows or columns of the output for so many of the input, which is at least the kernel's.
     pub(super) fn over(self, length: usize) -> usize {
-        (length + 2 * self.padding - self.kernel) / self.stride + 1
+        let reach = (self.kernel - 1) * self.dilation + 1;
+        (length + 2 * self.padding - reach) / self.stride + 1
     }
 }
 
@@ -36,10 +50,13 @@ impl Window {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Convolution {
     window: Window,
-    inputs: usize,
+    input: [usize; 3],
     outputs: usize,
+    groups: usize,
     weight: Slot,
     addition: Addition,
+    /// Whether only the largest of every 2 × 2 pixels goes on.
+    is_halved: bool,
 }
 
 /// What a convolution has beside its weights.
@@ -61,9 +78,49 @@ impl Convolution {
         outputs: usize,
         window: Window,
     ) -> (Self, [usize; 3]) {
-        let weight = weight_tensor(on, name, input[0], outputs, window);
+        Self::grouped(on, name, input, outputs, window, 1)
+    }
+
+    /// As [`with_bias`](Self::with_bias), then the largest of every 2 × 2 pixels; an odd last row or column
+    /// is left out. The whole output is never kept. A ReLU after it does what it would before, on a
+    /// quarter of the values.
+    pub(super) fn halved(
+        on: &mut Blueprint,
+        name: &str,
+        input: [usize; 3],
+        outputs: usize,
+        window: Window,
+    ) -> (Self, [usize; 3]) {
+        let (conv, [_, height, width]) = Self::with_bias(on, name, input, outputs, window);
+        let conv = Self {
+            is_halved: true,
+            ..conv
+        };
+        (conv, [outputs, height / 2, width / 2])
+    }
+
+    /// As [`with_bias`](Self::with_bias), in `groups`: each of them computes its share of the outputs from
+    /// its share of the inputs. Divides both numbers of channels.
+    pub(super) fn grouped(
+        on: &mut Blueprint,
+        name: &str,
+        input: [usize; 3],
+        outputs: usize,
+        window: Window,
+        groups: usize,
+    ) -> (Self, [usize; 3]) {
+        let weight = weight_tensor(on, name, input[0] / groups, outputs, window);
         let bias = on.tensor(format!("{name}.bias"), &[outputs], Initial::Zeros);
-        Self::new(on, weight, Addition::Bias(bias), input, outputs, window)
+        let conv = Self {
+            window,
+            input,
+            outputs,
+            groups,
+            weight,
+            addition: Addition::Bias(bias),
+            is_halved: false,
+        };
+        (conv, conv.planned(on))
     }
 
     /// A convolution with standardised weights, and the shape of its output.
@@ -74,86 +131,119 @@ impl Convolution {
         outputs: usize,
         window: Window,
     ) -> (Self, [usize; 3]) {
-        let weight = weight_tensor(on, name, input[0], outputs, window);
-        Self::new(on, weight, Addition::Standardised, input, outputs, window)
+        let conv = Self {
+            window,
+            input,
+            outputs,
+            groups: 1,
+            weight: weight_tensor(on, name, input[0], outputs, window),
+            addition: Addition::Standardised,
+            is_halved: false,
+        };
+        (conv, conv.planned(on))
     }
 
-    fn new(
-        on: &mut Blueprint,
-        weight: Slot,
-        addition: Addition,
-        input: [usize; 3],
-        outputs: usize,
-        window: Window,
-    ) -> (Self, [usize; 3]) {
-        let [inputs, height, width] = input;
-        let output = [outputs, window.over(height), window.over(width)];
-        let positions = output[1] * output[2];
-        let fan = inputs * window.kernel * window.kernel;
-        on.holds(2 * outputs * positions + fan * positions + outputs * fan);
-        (
-            Self {
-                window,
-                inputs,
-                outputs,
-                weight,
-                addition,
-            },
-            output,
-        )
+    /// Notes the memory that it takes, and gives the shape of its output.
+    fn planned(&self, on: &mut Blueprint) -> [usize; 3] {
+        let [height, width] = self.size();
+        on.holds(2 * self.whole() + self.outputs * self.fan());
+        [self.outputs, height, width]
     }
 
     /// # Shapes
-    /// - `input`: `[examples, inputs, height, width]`
-    /// - output: `[examples, outputs, height', width']`
-    pub(super) fn forward(
-        &self,
-        weights: &Weights,
-        input: Tensor<4>,
-        tape: &mut Tape,
-    ) -> Tensor<4> {
-        let Window {
-            kernel,
-            stride,
-            padding,
-        } = self.window;
-        let raw = weights.at(self.weight, [self.outputs, self.fan()]);
-        let (weight, bias, standard) = match self.addition {
-            Addition::Bias(slot) => (raw, Some(weights.at(slot, [self.outputs])), None),
-            Addition::Standardised => {
-                let standard = Standard::of(raw);
-                (standard.weight.clone(), None, Some(standard))
-            }
+    /// - `input`: `[examples][inputs][height][width]`
+    /// - output: `[examples][outputs][height'][width']`
+    pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let kernel = Kernel::of(self, tape.weights);
+        let frame = Frame::new(self.input, self.window);
+        let bias = match self.addition {
+            Addition::Bias(slot) => Some(tape.weights.at(slot)),
+            Addition::Standardised => None,
         };
-        let weight = weight.reshape([self.outputs, self.inputs, kernel, kernel]);
-        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
-        let output = conv2d(input.clone(), weight, bias, options);
+        let (inputs, outputs) = (self.input.iter().product(), self.kept());
+        let mut output = vec![0.0; tape.examples * outputs];
+        let mut places = vec![0; if self.is_halved { output.len() } else { 0 }];
+        let mut whole = vec![0.0; if self.is_halved { self.whole() } else { 0 }];
+        let mut lines = vec![0.0; self.outputs * frame.positions()];
+        for (at, image) in input.rows().chunks_exact(inputs).enumerate() {
+            let image = frame.lay_out(image);
+            for (at, line) in lines.chunks_exact_mut(frame.positions()).enumerate() {
+                line.fill(bias.map_or(0.0, |bias| bias[at]));
+            }
+            self.multiply(&kernel.weight, &frame, &image, &mut lines);
+            let of = at * outputs..(at + 1) * outputs;
+            if self.is_halved {
+                frame.close_gaps(&lines, &mut whole);
+                let (output, places) = (&mut output[of.clone()], &mut places[of]);
+                halve(&whole, self.size(), output, places);
+            } else {
+                frame.close_gaps(&lines, &mut output[of]);
+            }
+        }
         let layer = *self;
-        tape.record(output, |tap| ConvolutionTrace {
+        tape.layer(output, &[&input], |_| ConvolutionStep {
             layer,
-            standard,
-            input: input.inner(),
-            tap,
+            kernel,
+            frame,
+            input: input.kept(),
+            places,
         })
+    }
+
+    /// Rows and columns that the windows cover.
+    fn size(&self) -> [usize; 2] {
+        let [_, height, width] = self.input;
+        [self.window.over(height), self.window.over(width)]
+    }
+
+    /// Numbers of an example's output, before it is halved.
+    fn whole(&self) -> usize {
+        let [height, width] = self.size();
+        self.outputs * height * width
+    }
+
+    /// Numbers of an example's output.
+    fn kept(&self) -> usize {
+        let [height, width] = self.size();
+        match self.is_halved {
+            true => self.outputs * (height / 2) * (width / 2),
+            false => self.whole(),
+        }
     }
 
     /// Weights of one output channel.
     fn fan(&self) -> usize {
-        self.inputs * self.window.kernel * self.window.kernel
+        self.input[0] / self.groups * self.window.kernel * self.window.kernel
     }
 
-    /// What each position of the output saw of the input.
-    ///
-    /// # Shapes
-    /// - `input`: `[examples, inputs, height, width]`
-    /// - output: `[examples, fan, positions]`, the fan in the order of the weights
-    fn patches(&self, input: Tensor<4>) -> Tensor<3> {
-        let (device, [examples, inputs, height, width]) = (input.device(), input.dims());
-        let patches = patches(&to_host(input), [inputs, height, width], self.window);
-        let positions = self.window.over(height) * self.window.over(width);
-        let data = TensorData::new(patches, [examples, self.fan(), positions]);
-        Tensor::from_data(data, &device)
+    /// Outputs of one group.
+    fn share(&self) -> usize {
+        self.outputs / self.groups
     }
+
+    /// Adds what the kernel sees of a laid-out image to lines of the output.
+    fn multiply(&self, weight: &[f32], frame: &Frame, image: &[f32], lines: &mut [f32]) {
+        let (fan, share, positions) = (self.fan(), self.share(), frame.positions());
+        let rows = starts(share, fan);
+        let outputs = starts(share, positions);
+        for (group, seen) in frame.starts().chunks_exact(fan).enumerate() {
+            let left = Lines {
+                numbers: &weight[group * share * fan..],
+                starts: &rows,
+            };
+            let right = Right::Rows(Lines {
+                numbers: image,
+                starts: seen,
+            });
+            let lines = &mut lines[group * share * positions..];
+            add_product(left, right, [fan, positions], lines, &outputs);
+        }
+    }
+}
+
+/// Starts of lines that stand one after the other.
+fn starts(lines: usize, length: usize) -> Vec<usize> {
+    (0..lines).map(|line| line * length).collect()
 }
 
 fn weight_tensor(
@@ -166,91 +256,4 @@ fn weight_tensor(
     let shape = [outputs, inputs, window.kernel, window.kernel];
     let fan = inputs * window.kernel * window.kernel;
     on.tensor(format!("{name}.weight"), &shape, Initial::he(fan))
-}
-
-/// Standardised weights and what their gradient needs.
-struct Standard {
-    /// `[outputs, fan]`, mean 0 and variance 1 in each row.
-    weight: Tensor<2>,
-    /// `[outputs, 1]`, one over the deviation of the raw weights.
-    scale: Tensor<2>,
-}
-
-impl Standard {
-    fn of(raw: Tensor<2>) -> Self {
-        let centred = raw.clone() - raw.mean_dim(1);
-        let variance = centred.clone().square().mean_dim(1);
-        let scale = (variance + EPSILON).sqrt().recip();
-        Self {
-            weight: centred * scale.clone(),
-            scale,
-        }
-    }
-
-    /// Takes a gradient with respect to the standardised weights back to the raw ones: a linear
-    /// map, so it is applied to each example's gradient, or to their sum.
-    ///
-    /// # Shapes
-    /// - `gradient` and output: `[examples, outputs, fan]`
-    fn back(&self, gradient: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.clone().unsqueeze::<3>();
-        let along = (gradient.clone() * weight.clone()).mean_dim(2);
-        let mean = gradient.clone().mean_dim(2);
-        (gradient - mean - weight * along) * self.scale.clone().unsqueeze::<3>()
-    }
-}
-
-struct ConvolutionTrace {
-    layer: Convolution,
-    standard: Option<Standard>,
-    input: Tensor<4>,
-    tap: Tap<4>,
-}
-
-impl ConvolutionTrace {
-    /// The gradient at the output, `[examples, outputs, positions]`.
-    fn output_gradient(&self, gradients: &mut Gradients) -> Tensor<3> {
-        self.tap.gradient(gradients).flatten(2, 3)
-    }
-
-    /// The gradient of each example with respect to the weights that slid over its image. The
-    /// larger factor stands on the left, which flex multiplies faster by a factor of 3.
-    ///
-    /// # Shapes
-    /// - `output`: `[examples, outputs, positions]`
-    /// - output: `[examples, outputs, fan]`
-    fn products(&self, output: Tensor<3>) -> Tensor<3> {
-        let patches = self.layer.patches(self.input.clone());
-        patches.matmul(output.swap_dims(1, 2)).swap_dims(1, 2)
-    }
-
-    /// The gradient of the weights, from that of the weights that slid over the image.
-    fn raw(&self, gradient: Tensor<3>) -> Tensor<3> {
-        match &self.standard {
-            Some(standard) => standard.back(gradient),
-            None => gradient,
-        }
-    }
-}
-
-impl Trace for ConvolutionTrace {
-    fn apart(&self, gradients: &mut Gradients) -> Vec<(Slot, Part)> {
-        let output = self.output_gradient(gradients);
-        let weight = self.raw(self.products(output.clone()));
-        let mut parts = vec![(self.layer.weight, Part::Rows(to_host(weight)))];
-        if let Addition::Bias(bias) = self.layer.addition {
-            parts.push((bias, Part::Rows(to_host(output.sum_dim(2)))));
-        }
-        parts
-    }
-
-    fn summed(&self, gradients: &mut Gradients) -> Vec<(Slot, Vec<f32>)> {
-        let output = self.output_gradient(gradients);
-        let weight = self.raw(self.products(output.clone()).sum_dim(0));
-        let mut parts = vec![(self.layer.weight, to_host(weight))];
-        if let Addition::Bias(bias) = self.layer.addition {
-            parts.push((bias, to_host(output.sum_dim(2).sum_dim(0))));
-        }
-        parts
-    }
 }

@@ -1,17 +1,18 @@
-//! A dense layer: every output from every input.
+//! A dense layer: every output from every input, of an example or of each of its positions.
 
-use burn::tensor::{Gradients, Tensor};
+use std::rc::Rc;
 
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    per_example::Part,
-    tape::{Tap, Tape, Trace},
-    weights::{Weights, to_host},
+    kernels::{Lines, Right, add, add_product, transpose},
+    tape::{Pass, Step, Tape, Value},
 };
 
 /// `outputs = inputs · weightᵀ + bias`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dense {
+    /// Rows of inputs in an example: 1, or the length of a sequence.
+    positions: usize,
     inputs: usize,
     outputs: usize,
     weight: Slot,
@@ -21,7 +22,7 @@ pub(super) struct Dense {
 impl Dense {
     /// A layer that a ReLU follows.
     pub(super) fn hidden(on: &mut Blueprint, name: &str, inputs: usize, outputs: usize) -> Self {
-        Self::new(on, name, [inputs, outputs], Initial::he(inputs))
+        Self::new(on, name, 1, [inputs, outputs], Initial::he(inputs))
     }
 
     /// A network's last layer.
@@ -29,17 +30,36 @@ impl Dense {
         Self::new(
             on,
             name,
+            1,
             [inputs, outputs],
             Initial::glorot(inputs, outputs),
         )
     }
 
-    fn new(on: &mut Blueprint, name: &str, sizes: [usize; 2], initial: Initial) -> Self {
-        let [inputs, outputs] = sizes;
-        on.holds(2 * (inputs + outputs));
+    /// A layer that takes each position of a sequence for itself.
+    pub(super) fn along(
+        on: &mut Blueprint,
+        name: &str,
+        positions: usize,
+        inputs: usize,
+        outputs: usize,
+    ) -> Self {
+        let initial = Initial::glorot(inputs, outputs);
+        Self::new(on, name, positions, [inputs, outputs], initial)
+    }
+
+    fn new(
+        on: &mut Blueprint,
+        name: &str,
+        positions: usize,
+        [inputs, outputs]: [usize; 2],
+        initial: Initial,
+    ) -> Self {
+        on.holds(positions * (inputs + 2 * outputs));
         let weight = on.tensor(format!("{name}.weight"), &[outputs, inputs], initial);
         let bias = on.tensor(format!("{name}.bias"), &[outputs], Initial::Zeros);
         Self {
+            positions,
             inputs,
             outputs,
             weight,
@@ -48,47 +68,115 @@ impl Dense {
     }
 
     /// # Shapes
-    /// - `input`: `[examples, inputs]`
-    /// - output: `[examples, outputs]`
-    pub(super) fn forward(
-        &self,
-        weights: &Weights,
-        input: Tensor<2>,
-        tape: &mut Tape,
-    ) -> Tensor<2> {
-        let weight = weights.at(self.weight, [self.outputs, self.inputs]);
-        let bias = weights.at(self.bias, [1, self.outputs]);
-        let output = input.clone().matmul(weight.transpose()) + bias;
-        tape.record(output, |tap| DenseTrace {
-            layer: *self,
-            input: input.inner(),
-            tap,
+    /// - `input`: `[examples][positions][inputs]`
+    /// - output: `[examples][positions][outputs]`
+    pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let rows = tape.examples * self.positions;
+        let weight = tape.weights.at(self.weight);
+        let output = if self.positions == 1 {
+            self.each(weight, input.rows(), rows)
+        } else {
+            self.all(weight, input.rows(), rows)
+        };
+        let mut output = output;
+        let bias = tape.weights.at(self.bias);
+        output
+            .chunks_exact_mut(self.outputs)
+            .for_each(|row| add(row, bias));
+        let layer = *self;
+        tape.layer(output, &[&input], |_| DenseStep {
+            layer,
+            input: input.kept(),
         })
     }
-}
 
-struct DenseTrace {
-    layer: Dense,
-    input: Tensor<2>,
-    tap: Tap<2>,
-}
-
-impl Trace for DenseTrace {
-    fn apart(&self, gradients: &mut Gradients) -> Vec<(Slot, Part)> {
-        let left = to_host(self.tap.gradient(gradients));
-        let right = to_host(self.input.clone());
-        vec![
-            (self.layer.bias, Part::Rows(left.clone())),
-            (self.layer.weight, Part::Outer { left, right }),
-        ]
+    /// Few rows and a weight that may be large: the weight is read once, as it lies.
+    fn each(&self, weight: &[f32], input: &[f32], rows: usize) -> Vec<f32> {
+        let mut turned = vec![0.0; rows * self.outputs];
+        let (columns, lines) = (starts(rows, self.inputs), starts(self.outputs, self.inputs));
+        let left = lines_of(weight, &lines);
+        let right = Right::Columns(lines_of(input, &columns));
+        let out = starts(self.outputs, rows);
+        add_product(left, right, [self.inputs, rows], &mut turned, &out);
+        let mut output = vec![0.0; turned.len()];
+        transpose(&turned, rows, &mut output);
+        output
     }
 
-    fn summed(&self, gradients: &mut Gradients) -> Vec<(Slot, Vec<f32>)> {
-        let gradient = self.tap.gradient(gradients);
-        let weight = gradient.clone().transpose().matmul(self.input.clone());
-        vec![
-            (self.layer.weight, to_host(weight)),
-            (self.layer.bias, to_host(gradient.sum_dim(0))),
-        ]
+    /// Many rows.
+    fn all(&self, weight: &[f32], input: &[f32], rows: usize) -> Vec<f32> {
+        let mut output = vec![0.0; rows * self.outputs];
+        let (lines, columns) = (starts(rows, self.inputs), starts(self.outputs, self.inputs));
+        let left = lines_of(input, &lines);
+        let right = Right::Columns(lines_of(weight, &columns));
+        let out = starts(rows, self.outputs);
+        add_product(left, right, [self.inputs, self.outputs], &mut output, &out);
+        output
+    }
+}
+
+fn starts(lines: usize, length: usize) -> Vec<usize> {
+    (0..lines).map(|line| line * length).collect()
+}
+
+fn lines_of<'a>(numbers: &'a [f32], starts: &'a [usize]) -> Lines<'a> {
+    Lines { numbers, starts }
+}
+
+struct DenseStep {
+    layer: Dense,
+    input: Rc<Vec<f32>>,
+}
+
+impl Step for DenseStep {
+    fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
+        let Dense {
+            positions,
+            inputs,
+            outputs,
+            weight,
+            bias,
+        } = self.layer;
+        let (weights, examples) = (pass.weights, pass.examples);
+        let back = pass.wants_input().then(|| {
+            let rows = examples * positions;
+            let mut back = vec![0.0; rows * inputs];
+            let (left, right) = (starts(rows, outputs), starts(outputs, inputs));
+            let right = Right::Rows(lines_of(weights.at(weight), &right));
+            let left = lines_of(&output, &left);
+            add_product(
+                left,
+                right,
+                [outputs, inputs],
+                &mut back,
+                &starts(rows, inputs),
+            );
+            back
+        });
+        pass.sink.take(weights, bias, examples, |examples, bias| {
+            let of = examples.start * positions * outputs..examples.end * positions * outputs;
+            output[of]
+                .chunks_exact(outputs)
+                .for_each(|row| add(bias, row));
+        });
+        if positions == 1 {
+            pass.sink
+                .take_outer(weights, weight, examples, output, &self.input);
+        } else {
+            let mut turned = vec![0.0; output.len()];
+            pass.sink
+                .take(weights, weight, examples, |examples, place| {
+                    let rows = examples.len() * positions;
+                    let first = examples.start * positions;
+                    let output = &output[first * outputs..][..rows * outputs];
+                    let turned = &mut turned[..output.len()];
+                    transpose(output, outputs, turned);
+                    let (left, right) = (starts(outputs, rows), starts(rows, inputs));
+                    let left = lines_of(turned, &left);
+                    let right = Right::Rows(lines_of(&self.input[first * inputs..], &right));
+                    add_product(left, right, [rows, inputs], place, &starts(outputs, inputs));
+                });
+        }
+        vec![back]
     }
 }

@@ -1,22 +1,21 @@
 //! Group norm: mean 0 and variance 1 over groups of one example's channels (Wu and He 2018).
 
-use burn::tensor::{Gradients, Tensor};
-
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    per_example::Part,
-    tape::{Tap, Tape, Trace},
-    weights::{Weights, to_host},
+    kernels::{add, dot, sum, vectorised},
+    tape::{Pass, Step, Tape, Value},
 };
 
 /// Added to the variance of a group.
-const EPSILON: f64 = 1e-5;
+const EPSILON: f32 = 1e-5;
 
 /// Normalises groups of channels of each example, then scales and shifts each channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GroupNorm {
     groups: usize,
     channels: usize,
+    /// Numbers of a channel.
+    plane: usize,
     scale: Slot,
     shift: Slot,
 }
@@ -25,73 +24,141 @@ impl GroupNorm {
     /// Groups of 4 channels, but at most 8 groups: 8 channels make 2 groups, 16 make 4, 32 and
     /// more make 8. `shape` is `[channels, height, width]`.
     pub(super) fn new(on: &mut Blueprint, name: &str, shape: [usize; 3]) -> Self {
-        let channels = shape[0];
-        on.holds(4 * shape.iter().product::<usize>());
+        let [channels, height, width] = shape;
+        on.holds(3 * shape.iter().product::<usize>());
         let scale = on.tensor(format!("{name}.weight"), &[channels], Initial::Ones);
         let shift = on.tensor(format!("{name}.bias"), &[channels], Initial::Zeros);
         Self {
             groups: (channels / 4).clamp(1, 8),
             channels,
+            plane: height * width,
             scale,
             shift,
         }
     }
 
     /// # Shapes
-    /// - `input` and output: `[examples, channels, height, width]`
-    pub(super) fn forward(
-        &self,
-        weights: &Weights,
-        input: Tensor<4>,
-        tape: &mut Tape,
-    ) -> Tensor<4> {
-        let shape @ [examples, channels, height, width] = input.dims();
-        let group = channels / self.groups * height * width;
-        let input = input.reshape([examples, self.groups, group]);
-        let centred = input.clone() - input.mean_dim(2);
-        let variance = centred.clone().square().mean_dim(2);
-        let normal = (centred / (variance + EPSILON).sqrt()).reshape(shape);
-        let scale = weights.at(self.scale, [1, self.channels, 1, 1]);
-        let shift = weights.at(self.shift, [1, self.channels, 1, 1]);
-        let output = normal.clone() * scale + shift;
-        tape.record(output, |tap| GroupNormTrace {
-            layer: *self,
-            normal: normal.inner(),
-            tap,
+    /// - `input` and output: `[examples][channels][height][width]`
+    pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let (scale, shift) = (tape.weights.at(self.scale), tape.weights.at(self.shift));
+        let node = input.node();
+        let mut normal = input.into_rows();
+        let mut output = vec![0.0; normal.len()];
+        let group = self.channels / self.groups * self.plane;
+        let deviations = normalise_groups(&mut normal, group);
+        scale_planes(&normal, [scale, shift], self.plane, &mut output);
+        let layer = *self;
+        tape.layer_at(output, &[node], |_| GroupNormStep {
+            layer,
+            normal,
+            deviations,
         })
     }
 }
 
-struct GroupNormTrace {
+vectorised! {
+    /// Brings each group to mean 0 and variance 1 and gives what it was multiplied by.
+    pub(super) fn normalise_groups<'a>(values: &'a mut [f32], group: usize) -> Vec<f32> {
+        values.chunks_exact_mut(group).map(normalise).collect()
+    }
+}
+
+vectorised! {
+    fn scale_planes<'a>(normal: &'a [f32], weights: [&'a [f32]; 2], plane: usize, output: &'a mut [f32]) {
+        let [scale, shift] = weights;
+        let planes = output.chunks_exact_mut(plane).zip(normal.chunks_exact(plane));
+        for (at, (output, normal)) in planes.enumerate() {
+            let (scale, shift) = (scale[at % scale.len()], shift[at % scale.len()]);
+            for (output, normal) in output.iter_mut().zip(normal) {
+                *output = normal * scale + shift;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// For each plane, the sums of gradient times normal value and of gradient.
+    fn plane_sums<'a>(gradient: &'a [f32], normal: &'a [f32], plane: usize) -> [Vec<f32>; 2] {
+        let planes = gradient.chunks_exact(plane).zip(normal.chunks_exact(plane));
+        let sums = planes.map(|(gradient, normal)| (dot(gradient, normal), sum(gradient)));
+        let (scales, shifts) = sums.unzip();
+        [scales, shifts]
+    }
+}
+
+vectorised! {
+    /// Turns the gradient at the output of a group into that at its input. `scale` has the weights of its
+    /// channels, `sums` what [`plane_sums`] found for them.
+    fn group_back<'a>(
+        gradient: &'a mut [f32],
+        normal: &'a [f32],
+        scale: &'a [f32],
+        sums: [&'a [f32]; 2],
+        deviation: f32,
+    ) {
+        let count = gradient.len() as f32;
+        let plane = gradient.len() / scale.len();
+        let [along, mean] = sums.map(|sums| dot(scale, sums) / count);
+        let planes = gradient.chunks_exact_mut(plane).zip(normal.chunks_exact(plane));
+        for ((gradient, normal), scale) in planes.zip(scale) {
+            for (gradient, normal) in gradient.iter_mut().zip(normal) {
+                *gradient = (*gradient * scale - mean - normal * along) * deviation;
+            }
+        }
+    }
+}
+
+/// Brings values to mean 0 and variance 1 and gives what they were multiplied by.
+#[inline(always)]
+pub(super) fn normalise(values: &mut [f32]) -> f32 {
+    let count = values.len() as f32;
+    let mean = sum(values) / count;
+    values.iter_mut().for_each(|value| *value -= mean);
+    let scale = 1.0 / (dot(values, values) / count + EPSILON).sqrt();
+    values.iter_mut().for_each(|value| *value *= scale);
+    scale
+}
+
+struct GroupNormStep {
     layer: GroupNorm,
-    normal: Tensor<4>,
-    tap: Tap<4>,
+    normal: Vec<f32>,
+    /// What each group was multiplied by.
+    deviations: Vec<f32>,
 }
 
-impl GroupNormTrace {
-    /// The gradients of scale and shift, `[examples, channels]` each.
-    fn rows(&self, gradients: &mut Gradients) -> [(Slot, Tensor<2>); 2] {
-        let output: Tensor<3> = self.tap.gradient(gradients).flatten(2, 3);
-        let normal: Tensor<3> = self.normal.clone().flatten(2, 3);
-        let sum = |terms: Tensor<3>| terms.sum_dim(2).squeeze_dim::<2>(2);
-        [
-            (self.layer.scale, sum(output.clone() * normal)),
-            (self.layer.shift, sum(output)),
-        ]
-    }
-}
-
-impl Trace for GroupNormTrace {
-    fn apart(&self, gradients: &mut Gradients) -> Vec<(Slot, Part)> {
-        let rows = self
-            .rows(gradients)
-            .map(|(slot, rows)| (slot, Part::Rows(to_host(rows))));
-        rows.into()
-    }
-
-    fn summed(&self, gradients: &mut Gradients) -> Vec<(Slot, Vec<f32>)> {
-        self.rows(gradients)
-            .map(|(slot, rows)| (slot, to_host(rows.sum_dim(0))))
-            .into()
+impl Step for GroupNormStep {
+    fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
+        let GroupNorm {
+            groups,
+            channels,
+            plane,
+            scale,
+            shift,
+        } = self.layer;
+        // The gradients of scale and shift, for each channel of each example.
+        let [scales, shifts] = plane_sums(&output, &self.normal, plane);
+        for (slot, rows) in [(scale, &scales), (shift, &shifts)] {
+            pass.sink
+                .take(pass.weights, slot, pass.examples, |examples, place| {
+                    for row in
+                        rows[examples.start * channels..examples.end * channels].chunks(channels)
+                    {
+                        add(place, row);
+                    }
+                });
+        }
+        let scale = pass.weights.at(scale);
+        let share = channels / groups;
+        let mut back = output;
+        let stretches = back
+            .chunks_exact_mut(share * plane)
+            .zip(self.normal.chunks_exact(share * plane));
+        for (at, (back, normal)) in stretches.enumerate() {
+            let of = at * share..(at + 1) * share;
+            let scale = &scale[at % groups * share..][..share];
+            let sums = [&scales[of.clone()], &shifts[of]];
+            group_back(back, normal, scale, sums, self.deviations[at]);
+        }
+        vec![Some(back)]
     }
 }

@@ -1,5 +1,7 @@
 //! Every network again, in f64 and plain loops, one example at a time, for the tests.
 
+use super::TextSizes;
+
 /// An image of `[channels][height][width]` numbers.
 #[derive(Clone)]
 pub(super) struct Image {
@@ -39,9 +41,20 @@ impl<'a> Reader<'a> {
         size: [usize; 3],
         bias: bool,
     ) -> Image {
-        let [kernel, stride, padding] = size;
+        self.any_convolution(input, outputs, size, [1, 1], bias)
+    }
+
+    /// `size` is kernel, stride and padding, `kind` dilation and groups.
+    pub(super) fn any_convolution(
+        &mut self,
+        input: &Image,
+        outputs: usize,
+        [kernel, stride, padding]: [usize; 3],
+        [dilation, groups]: [usize; 2],
+        bias: bool,
+    ) -> Image {
         let [channels, height, width] = input.shape;
-        let fan = channels * kernel * kernel;
+        let fan = channels / groups * kernel * kernel;
         let mut weight = self.take(outputs * fan).to_vec();
         if !bias {
             weight
@@ -53,16 +66,19 @@ impl<'a> Reader<'a> {
         } else {
             vec![0.0; outputs]
         };
-        let over = |length: usize| (length + 2 * padding - kernel) / stride + 1;
+        let reach = (kernel - 1) * dilation + 1;
+        let over = |length: usize| (length + 2 * padding - reach) / stride + 1;
         let shape = [outputs, over(height), over(width)];
         let mut values = Vec::new();
         for output in 0..outputs {
+            let first = output / (outputs / groups) * (channels / groups);
             for position in 0..shape[1] * shape[2] {
                 let (row, column) = (position / shape[2] * stride, position % shape[2] * stride);
                 let terms = (0..fan).map(|at| {
-                    let (channel, at_kernel) = (at / (kernel * kernel), at % (kernel * kernel));
-                    let y = (row + at_kernel / kernel).wrapping_sub(padding);
-                    let x = (column + at_kernel % kernel).wrapping_sub(padding);
+                    let (channel, at_kernel) =
+                        (first + at / (kernel * kernel), at % (kernel * kernel));
+                    let y = (row + at_kernel / kernel * dilation).wrapping_sub(padding);
+                    let x = (column + at_kernel % kernel * dilation).wrapping_sub(padding);
                     let inside = y < height && x < width;
                     let seen = (channel * height + y.min(height)) * width + x.min(width);
                     if inside {
@@ -75,6 +91,95 @@ impl<'a> Reader<'a> {
             }
         }
         Image { shape, values }
+    }
+
+    /// A convolution of any kind, a ReLU, the means of channels, dense outputs.
+    pub(super) fn one_convolution(
+        &mut self,
+        image: &Image,
+        channels: usize,
+        size: [usize; 3],
+        kind: [usize; 2],
+        outputs: usize,
+    ) -> Vec<f64> {
+        let x = relu_image(self.any_convolution(image, channels, size, kind, true));
+        let x = means(&x);
+        self.dense(&x, outputs)
+    }
+
+    fn along(&mut self, rows: &[Vec<f64>], outputs: usize) -> Vec<Vec<f64>> {
+        let inputs = rows[0].len();
+        let weights = self.take((inputs + 1) * outputs);
+        rows.iter()
+            .map(|row| Reader::new(weights).dense(row, outputs))
+            .collect()
+    }
+
+    fn layer_norm(&mut self, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let features = rows[0].len();
+        let (scale, shift) = (self.take(features), self.take(features));
+        let norm = |row: &Vec<f64>| {
+            let mut row = row.clone();
+            standardise(&mut row, 1e-5);
+            let terms = row.iter().zip(scale).zip(shift);
+            terms
+                .map(|((value, scale), shift)| value * scale + shift)
+                .collect()
+        };
+        rows.iter().map(norm).collect()
+    }
+
+    pub(super) fn text(&mut self, tokens: &[f64], sizes: TextSizes, outputs: usize) -> Vec<f64> {
+        let features = sizes.features;
+        let table = self.take(sizes.tokens * features);
+        let embed = |(position, token): (usize, &f64)| {
+            let row = &table[*token as usize * features..][..features];
+            let place = |(at, value): (usize, &f64)| {
+                let wave = 10_000_f64.powf((at - at % 2) as f64 / features as f64);
+                let angle = position as f64 / wave;
+                value
+                    + if at % 2 == 0 {
+                        angle.sin()
+                    } else {
+                        angle.cos()
+                    }
+            };
+            row.iter().enumerate().map(place).collect()
+        };
+        let mut x: Vec<Vec<f64>> = tokens.iter().enumerate().map(embed).collect();
+        for _ in 0..sizes.blocks {
+            let h = self.layer_norm(&x);
+            let [q, k, v] = [(); 3].map(|()| self.along(&h, features));
+            let width = features / sizes.heads;
+            let mut taken = vec![vec![0.0; features]; x.len()];
+            for head in 0..sizes.heads {
+                let of = head * width..(head + 1) * width;
+                for (query, taken) in q.iter().zip(&mut taken) {
+                    let score = |key: &Vec<f64>| {
+                        let terms = query[of.clone()].iter().zip(&key[of.clone()]);
+                        terms.map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt()
+                    };
+                    let scores: Vec<f64> = k.iter().map(|key| score(key).exp()).collect();
+                    let sum: f64 = scores.iter().sum();
+                    for (share, value) in scores.iter().zip(&v) {
+                        for (taken, value) in taken[of.clone()].iter_mut().zip(&value[of.clone()]) {
+                            *taken += share / sum * value;
+                        }
+                    }
+                }
+            }
+            add_rows(&mut x, &self.along(&taken, features));
+            let h = self.layer_norm(&x);
+            let mut h = self.along(&h, sizes.hidden);
+            h.iter_mut()
+                .flatten()
+                .for_each(|value| *value *= normal_distribution(*value));
+            add_rows(&mut x, &self.along(&h, features));
+        }
+        let x = self.layer_norm(&x);
+        let mean = |feature: usize| x.iter().map(|row| row[feature]).sum::<f64>() / x.len() as f64;
+        let means: Vec<f64> = (0..features).map(mean).collect();
+        self.dense(&means, outputs)
     }
 
     fn group_norm(&mut self, mut image: Image) -> Image {
@@ -151,13 +256,7 @@ impl<'a> Reader<'a> {
                 .for_each(|(y, x)| *y += x);
             x = relu_image(y);
         }
-        let plane = x.shape[1] * x.shape[2];
-        let means: Vec<f64> = x
-            .values
-            .chunks(plane)
-            .map(|values| values.iter().sum::<f64>() / plane as f64)
-            .collect();
-        self.dense(&means, outputs)
+        self.dense(&means(&x), outputs)
     }
 }
 
@@ -178,6 +277,29 @@ fn standardise(values: &mut [f64], epsilon: f64) {
     values
         .iter_mut()
         .for_each(|value| *value = (*value - mean) / (variance + epsilon).sqrt());
+}
+
+fn means(image: &Image) -> Vec<f64> {
+    let plane = image.shape[1] * image.shape[2];
+    let planes = image.values.chunks(plane);
+    planes
+        .map(|values| values.iter().sum::<f64>() / plane as f64)
+        .collect()
+}
+
+fn add_rows(to: &mut [Vec<f64>], rows: &[Vec<f64>]) {
+    let both = to.iter_mut().flatten().zip(rows.iter().flatten());
+    both.for_each(|(place, value)| *place += value);
+}
+
+/// By its power series, which has lost no digit that matters where |x| < 5.
+fn normal_distribution(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / (2.0 * f64::from(n));
+        sum += term / f64::from(2 * n + 1);
+    }
+    0.5 + sum / (2.0 * std::f64::consts::PI).sqrt()
 }
 
 fn relu(mut values: Vec<f64>) -> Vec<f64> {

@@ -1,8 +1,12 @@
 //! `dense`: dense layers with ReLU between them, for tables.
 
-use burn::tensor::{Tensor, activation::relu};
-
-use super::{Architecture, blueprint::Blueprint, dense::Dense, tape::Tape, weights::Weights};
+use super::{
+    Architecture,
+    activation::relu,
+    blueprint::Blueprint,
+    dense::Dense,
+    tape::{Tape, Value},
+};
 
 /// Hidden layers, each with a ReLU, then the outputs.
 pub(super) struct Perceptron {
@@ -28,11 +32,11 @@ impl Perceptron {
 }
 
 impl Architecture for Perceptron {
-    fn forward(&self, weights: &Weights, inputs: Tensor<2>, tape: &mut Tape) -> Tensor<2> {
-        let features = self
-            .hidden
-            .iter()
-            .fold(inputs, |x, dense| relu(dense.forward(weights, x, tape)));
-        self.last.forward(weights, features, tape)
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let mut x = input;
+        for dense in &self.hidden {
+            x = relu(dense.forward(x, tape), tape);
+        }
+        self.last.forward(x, tape)
     }
 }

@@ -1,25 +1,158 @@
-//! Layers without weights that make images smaller.
+//! What makes inputs smaller, without weights.
 
-use burn::tensor::{Tensor, module::max_pool2d, ops::MaxPoolOptions};
+use super::{
+    kernels::{add, sum, vectorised},
+    tape::{Pass, Step, Tape, Value},
+};
 
-/// The largest of every 2 × 2 pixels; an odd last row or column is left out.
-///
-/// # Shapes
-/// - `images`: `[examples, channels, height, width]`
-/// - output: `[examples, channels, height / 2, width / 2]`
-pub(super) fn halve(images: Tensor<4>) -> Tensor<4> {
-    max_pool2d(images, MaxPoolOptions::new([2, 2]))
+vectorised! {
+    /// The largest of every 2 × 2 pixels of planes of `height` × `width`, and which of the four it is: 0 and
+    /// 1 of the upper row, 2 and 3 of the lower. An odd last row or column is left out.
+    pub(super) fn halve<'a>(
+        planes: &'a [f32],
+        size: [usize; 2],
+        output: &'a mut [f32],
+        places: &'a mut [u8],
+    ) {
+        let [height, width] = size;
+        let blocks = output.chunks_exact_mut(width / 2).zip(places.chunks_exact_mut(width / 2));
+        let planes = planes.chunks_exact(height * width);
+        let rows = planes.flat_map(|plane| plane.chunks_exact(2 * width).take(height / 2));
+        for (rows, (output, places)) in rows.zip(blocks) {
+            let (upper, lower) = rows.split_at(width);
+            let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
+            let pairs = upper.iter().zip(lower);
+            for ((output, place), (upper, lower)) in output.iter_mut().zip(places).zip(pairs) {
+                // The first of equals; a first that is not a number stays.
+                let (mut largest, mut at) = (upper[0], 0);
+                for (value, index) in [(upper[1], 1), (lower[0], 2), (lower[1], 3)] {
+                    at = if value > largest { index } else { at };
+                    largest = if value > largest { value } else { largest };
+                }
+                (*output, *place) = (largest, at);
+            }
+        }
+    }
 }
 
-/// The mean of each channel.
+vectorised! {
+    /// The way back from [`halve`]: each gradient to the pixel that was the largest, zeros to the others.
+    /// What an odd last row or column has is left as it is.
+    pub(super) fn spread<'a>(
+        gradient: &'a [f32],
+        places: &'a [u8],
+        size: [usize; 2],
+        planes: &'a mut [f32],
+    ) {
+        let [height, width] = size;
+        let blocks = gradient.chunks_exact(width / 2).zip(places.chunks_exact(width / 2));
+        let planes = planes.chunks_exact_mut(height * width);
+        let rows = planes.flat_map(|plane| plane.chunks_exact_mut(2 * width).take(height / 2));
+        for (rows, (gradient, places)) in rows.zip(blocks) {
+            let (upper, lower) = rows.split_at_mut(width);
+            let (upper, lower) = (upper.as_chunks_mut::<2>().0, lower.as_chunks_mut::<2>().0);
+            let pairs = upper.iter_mut().zip(lower);
+            for ((&gradient, &place), (upper, lower)) in gradient.iter().zip(places).zip(pairs) {
+                let at = |index| if place == index { gradient } else { 0.0 };
+                *upper = [at(0), at(1)];
+                *lower = [at(2), at(3)];
+            }
+        }
+    }
+}
+
+/// The mean of each channel of `plane` pixels.
 ///
 /// # Shapes
-/// - `images`: `[examples, channels, height, width]`
-/// - output: `[examples, channels]`
-pub(super) fn average(images: Tensor<4>) -> Tensor<2> {
-    let [examples, channels, height, width] = images.dims();
-    images
-        .reshape([examples, channels, height * width])
-        .mean_dim(2)
-        .squeeze_dim(2)
+/// - `images`: `[examples][channels][plane]`
+/// - output: `[examples][channels]`
+pub(super) fn average(images: Value, plane: usize, tape: &mut Tape) -> Value {
+    let planes = images.rows().chunks_exact(plane);
+    let means = planes
+        .map(|plane| sum(plane) / plane.len() as f32)
+        .collect();
+    tape.plain(means, &[images.node()], |_| Averaging { plane })
+}
+
+struct Averaging {
+    plane: usize,
+}
+
+impl Step for Averaging {
+    fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
+        let Self { plane } = *self;
+        let mut back = vec![0.0; output.len() * plane];
+        for (back, gradient) in back.chunks_exact_mut(plane).zip(output) {
+            back.fill(gradient / plane as f32);
+        }
+        vec![Some(back)]
+    }
+}
+
+/// The mean over the positions of a sequence.
+///
+/// # Shapes
+/// - `sequences`: `[examples][positions][features]`
+/// - output: `[examples][features]`
+pub(super) fn average_positions(
+    sequences: Value,
+    [positions, features]: [usize; 2],
+    tape: &mut Tape,
+) -> Value {
+    let input = sequences.rows();
+    let mut means = vec![0.0; input.len() / positions];
+    let examples = input.chunks_exact(positions * features);
+    for (mean, example) in means.chunks_exact_mut(features).zip(examples) {
+        example
+            .chunks_exact(features)
+            .for_each(|row| add(mean, row));
+        mean.iter_mut().for_each(|mean| *mean /= positions as f32);
+    }
+    tape.plain(means, &[sequences.node()], |_| PositionAveraging {
+        positions,
+        features,
+    })
+}
+
+struct PositionAveraging {
+    positions: usize,
+    features: usize,
+}
+
+impl Step for PositionAveraging {
+    fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
+        let Self {
+            positions,
+            features,
+        } = *self;
+        let mut back = Vec::with_capacity(output.len() * positions);
+        for row in output.chunks_exact(features) {
+            let row: Vec<f32> = row.iter().map(|value| value / positions as f32).collect();
+            (0..positions).for_each(|_| back.extend_from_slice(&row));
+        }
+        vec![Some(back)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_pixel_is_kept_and_gets_the_gradient() {
+        #[rustfmt::skip]
+        let plane = [
+            1.0, 2.0, 5.0, 5.0, 9.0,
+            3.0, 0.0, 5.0, 4.0, 9.0,
+            9.0, 9.0, 9.0, 9.0, 9.0,
+        ];
+        let (mut output, mut places) = ([0.0; 2], [0; 2]);
+        halve(&plane, [3, 5], &mut output, &mut places);
+        assert_eq!((output, places), ([3.0, 5.0], [2, 0]));
+        let mut back = [0.0; 15];
+        spread(&[0.5, 0.25], &places, [3, 5], &mut back);
+        let mut expected = [0.0; 15];
+        (expected[5], expected[2]) = (0.5, 0.25);
+        assert_eq!(back, expected);
+    }
 }

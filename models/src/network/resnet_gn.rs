@@ -1,16 +1,14 @@
 //! `resnet-gn`: residual blocks with group norm and weight-standardised convolutions.
 
-use burn::tensor::{Tensor, activation::relu};
-
 use super::{
     Architecture,
+    activation::{relu, sum_of},
     blueprint::Blueprint,
     convolution::{Convolution, Window},
     dense::Dense,
     group_norm::GroupNorm,
     pooling::average,
-    tape::Tape,
-    weights::Weights,
+    tape::{Tape, Value},
 };
 
 /// Shorter sides from this many pixels on are halved by the stem.
@@ -26,10 +24,11 @@ pub(super) struct Sizes {
 /// Stem 3×3, then one block a stage with twice the channels and half the resolution of the last,
 /// the mean of each channel, dense outputs.
 pub(super) struct ResnetGn {
-    input: [usize; 3],
     stem: Normed,
     blocks: Vec<Block>,
     fc: Dense,
+    /// Pixels of a channel at the end.
+    plane: usize,
 }
 
 /// A convolution with standardised weights and the norm that follows it.
@@ -52,11 +51,7 @@ impl ResnetGn {
         } else {
             1
         };
-        let window = Window {
-            kernel: 3,
-            stride,
-            padding: 1,
-        };
+        let window = Window::new(3, stride, 1);
         let (stem, mut shape) = Normed::new(on, ["stem", "gn"], input, sizes.width, window);
         let mut block = |stage: usize| {
             let stride = if stage == 0 { 1 } else { 2 };
@@ -68,10 +63,10 @@ impl ResnetGn {
         let blocks = (0..sizes.depth).map(&mut block).collect();
         let fc = Dense::last(on, "fc", shape[0], outputs);
         Self {
-            input,
             stem,
             blocks,
             fc,
+            plane: shape[1] * shape[2],
         }
     }
 }
@@ -85,30 +80,13 @@ impl Block {
         stride: usize,
     ) -> (Self, [usize; 3]) {
         let name = |part: &str| format!("{name}.{part}");
-        let window = Window {
-            kernel: 3,
-            stride,
-            padding: 1,
-        };
+        let window = Window::new(3, stride, 1);
         let names = [&*name("conv1"), &*name("gn1")];
         let (first, middle) = Normed::new(on, names, input, channels, window);
         let names = [&*name("conv2"), &*name("gn2")];
-        let (second, output) = Normed::new(
-            on,
-            names,
-            middle,
-            channels,
-            Window {
-                stride: 1,
-                ..window
-            },
-        );
+        let (second, output) = Normed::new(on, names, middle, channels, Window::new(3, 1, 1));
         let short = (input != output).then(|| {
-            let window = Window {
-                kernel: 1,
-                stride,
-                padding: 0,
-            };
+            let window = Window::new(1, stride, 0);
             Normed::new(
                 on,
                 [&*name("short.0"), &*name("short.1")],
@@ -128,14 +106,14 @@ impl Block {
         )
     }
 
-    fn forward(&self, weights: &Weights, input: Tensor<4>, tape: &mut Tape) -> Tensor<4> {
-        let x = relu(self.first.forward(weights, input.clone(), tape));
-        let x = self.second.forward(weights, x, tape);
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let x = relu(self.first.forward(input.again(), tape), tape);
+        let x = self.second.forward(x, tape);
         let short = match &self.short {
-            Some(short) => short.forward(weights, input, tape),
+            Some(short) => short.forward(input, tape),
             None => input,
         };
-        relu(x + short)
+        relu(sum_of(x, short, tape), tape)
     }
 }
 
@@ -157,22 +135,19 @@ impl Normed {
         )
     }
 
-    fn forward(&self, weights: &Weights, input: Tensor<4>, tape: &mut Tape) -> Tensor<4> {
-        self.norm
-            .forward(weights, self.conv.forward(weights, input, tape), tape)
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let x = self.conv.forward(input, tape);
+        self.norm.forward(x, tape)
     }
 }
 
 impl Architecture for ResnetGn {
-    fn forward(&self, weights: &Weights, inputs: Tensor<2>, tape: &mut Tape) -> Tensor<2> {
-        let [examples, _] = inputs.dims();
-        let [channels, height, width] = self.input;
-        let x = inputs.reshape([examples, channels, height, width]);
-        let x = relu(self.stem.forward(weights, x, tape));
-        let x = self
-            .blocks
-            .iter()
-            .fold(x, |x, block| block.forward(weights, x, tape));
-        self.fc.forward(weights, average(x), tape)
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let mut x = relu(self.stem.forward(input, tape), tape);
+        for block in &self.blocks {
+            x = block.forward(x, tape);
+        }
+        let x = average(x, self.plane, tape);
+        self.fc.forward(x, tape)
     }
 }

@@ -39,9 +39,12 @@ use self::{
     canaries::{Scores, WithCanaries},
     watched::{CLIPPED, Watched},
 };
+pub use super::private::Gradient;
 use super::{
-    Examples, Progress, Steps, StopFlag, TrainError, batch::Context, examples::Pick,
-    private::Private,
+    Examples, Progress, Steps, StopFlag, TrainError,
+    batch::Context,
+    examples::Pick,
+    private::{Private, clipping},
 };
 use crate::network::{Network, Target};
 
@@ -61,7 +64,7 @@ pub struct Subject<'a> {
 }
 
 /// Takes the gradient of one record; from several threads, in any order.
-pub type Add<'a> = dyn Fn(&[f32]) -> Result<(), TrainError> + Sync + 'a;
+pub type Add<'a> = dyn Fn(Gradient) -> Result<(), TrainError> + Sync + 'a;
 
 /// The private part of a round's steps.
 pub trait Mechanism {
@@ -91,18 +94,21 @@ pub struct Product {
 }
 
 impl Product {
-    /// The steps that `grant` pays for.
+    /// The steps that `grant` pays for, as a plan has them.
     ///
     /// # Errors
     /// The grant pays for something other than training, or for another secret.
     pub fn new(
         grant: Grant,
         secret: &MasterSecret,
-        batch_size: NonZeroU32,
+        plan: &Plan,
+        network: &Network,
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
         let charge = grant.charge();
+        let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
         let private = Private::new(grant, secret, batch_size, clipping_norm)?;
+        let private = private.clipped(clipping(plan.privacy.clipping, network.layout()));
         Ok(Self { private, charge })
     }
 
@@ -113,13 +119,16 @@ impl Product {
     pub fn replay(
         entry: &Entry,
         secret: &MasterSecret,
-        batch_size: NonZeroU32,
+        plan: &Plan,
+        network: &Network,
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
         let sequence = entry.sequence;
         let charged = entry.fact.charged();
         let charge = charged.ok_or(GrantError::NotTraining { sequence })?.charge;
+        let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
         let private = Private::replay(entry, secret, batch_size, clipping_norm)?;
+        let private = private.clipped(clipping(plan.privacy.clipping, network.layout()));
         Ok(Self { private, charge })
     }
 }
@@ -243,7 +252,7 @@ impl<'a> Auditor<'a> {
             let mut gradient = vec![0.0; weights.len()];
             for &at in &planted {
                 self.canaries.place(at, norm.value(), &mut gradient);
-                add(&gradient)?;
+                add(Gradient::Whole(&gradient))?;
                 self.canaries.erase(at, &mut gradient);
             }
             Ok(())

@@ -8,6 +8,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use consilium_privacy::step::Clipping;
+
 use super::{Examples, LoadError, StopFlag, TrainError, examples::Pick};
 use crate::{
     imaging::Preprocess,
@@ -24,6 +26,10 @@ pub(super) struct Context<'a> {
     pub(super) threads: NonZeroUsize,
     pub(super) stop: &'a StopFlag,
     pub(super) mishaps: &'a Mishaps,
+    /// Augmented views of a record, whose gradients are averaged.
+    pub(super) views: u32,
+    /// How gradients are brought to the clipping norm, as the plan says.
+    pub(super) clipping: &'a Clipping,
 }
 
 /// Records that could not be used.
@@ -31,8 +37,9 @@ pub(super) struct Context<'a> {
 pub(super) struct Mishaps(Mutex<(u64, Option<LoadError>)>);
 
 impl Context<'_> {
-    /// Gives each microbatch of at most `size` records to `work`, on several threads. `work` gets
-    /// what its thread has in hand, made by `start`; the hands come back in order.
+    /// Gives each microbatch of at most `size` records to `work`, on several threads, all views of a
+    /// record together. `work` gets what its thread has in hand, made by `start`; the hands come back
+    /// in order.
     pub(super) fn microbatches<T: Send>(
         &self,
         picks: &[Pick],
@@ -80,20 +87,30 @@ impl Context<'_> {
     fn load(&self, picks: &[Pick]) -> Batch {
         let mut batch = self.network.batch();
         for &Pick { patient, record } in picks {
-            let loaded = self
-                .examples
-                .load(patient, record)
-                .and_then(|(mut input, target)| {
-                    if let Some(preprocess) = self.preprocess {
-                        preprocess.augment(&mut input, &self.seed);
-                    }
+            let loaded = self.examples.load(patient, record);
+            let pushed = loaded.and_then(|(input, target)| {
+                (0..self.views).try_for_each(|view| {
+                    let mut input = input.clone();
+                    self.augment(&mut input, u64::from(view));
                     Ok(batch.push(&input, target)?)
-                });
-            if let Err(reason) = loaded {
+                })
+            });
+            if let Err(reason) = pushed {
                 self.mishaps.note(reason);
             }
         }
         batch
+    }
+
+    /// The first view is that of a plan without views.
+    fn augment(&self, input: &mut Vec<f32>, view: u64) {
+        let Some(preprocess) = self.preprocess else {
+            return;
+        };
+        match view {
+            0 => preprocess.augment(input, &self.seed),
+            _ => preprocess.augment(input, &[&self.seed[..], &[view]].concat()),
+        }
     }
 }
 

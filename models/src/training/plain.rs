@@ -56,7 +56,8 @@ impl Gradients for Plain {
         let picks = self.draw(context.examples);
         let ready = context.network.weights(weights)?;
         let share = picks.len().div_ceil(context.threads.get()).max(1);
-        let size = context.network.plain_microbatch().min(share);
+        let views = context.views as usize;
+        let size = (context.network.microbatch() / views).max(1).min(share);
         let start = || (vec![0.0; weights.len()], vec![0.0; weights.len()], 0);
         let work = |hand: &mut (Vec<f32>, Vec<f32>, u64), batch| {
             let (sum, gradient, not_finite) = hand;
@@ -67,7 +68,7 @@ impl Gradients for Plain {
                     .zip(gradient)
                     .for_each(|(sum, value)| *sum += *value);
             } else {
-                *not_finite += batch.len() as u64;
+                *not_finite += (batch.len() / views) as u64;
             }
             Ok(())
         };
@@ -78,7 +79,7 @@ impl Gradients for Plain {
                 .for_each(|(sum, value)| *sum += value);
             self.not_finite += not_finite;
         }
-        let batch_size = self.batch_size.get() as f32;
+        let batch_size = self.batch_size.get() as f32 * context.views as f32;
         sum.iter_mut().for_each(|value| *value /= batch_size);
         Ok(sum)
     }

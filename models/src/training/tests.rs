@@ -9,7 +9,8 @@ use std::{
 use consilium_privacy::{
     accountant::Charge,
     ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
-    step::Origin,
+    seal::SealingKey,
+    step::{Clipping, Origin},
 };
 
 use super::{batch::Context, examples::Pick, private::each_gradient, *};
@@ -50,6 +51,19 @@ fn plan(task: &str, input: &str, network: &str, training: &str, privacy: &str) -
 
 fn paid(q: f64, sigma: f64, steps: u32) -> Protection {
     let secret = MasterSecret::random().expect("randomness");
+    paid_with(secret, q, sigma, steps)
+}
+
+/// The same secret as often as one likes, as a site that restarts has it.
+fn secrets() -> impl Iterator<Item = MasterSecret> {
+    let key = || SealingKey::from_bytes([3; 32]);
+    let secret = MasterSecret::random().expect("randomness");
+    let sealed = secret.seal(&key()).expect("room");
+    std::iter::repeat_with(move || MasterSecret::open(&key(), &sealed).expect("its own seal"))
+}
+
+/// The same secret gives the same grant, hence the same batches and noise.
+fn paid_with(secret: MasterSecret, q: f64, sigma: f64, steps: u32) -> Protection {
     let sound = "within range";
     let (epsilon, delta) = (1e6.try_into().expect(sound), 1e-5.try_into().expect(sound));
     let budget = Budget { epsilon, delta };
@@ -169,12 +183,23 @@ impl Setting {
         stop: &StopFlag,
         progress: impl FnMut(Progress),
     ) -> Result<Outcome, TrainError> {
+        self.train_on(2, protection, examples, stop, progress)
+    }
+
+    fn train_on(
+        &self,
+        threads: usize,
+        protection: Protection,
+        examples: &Memory,
+        stop: &StopFlag,
+        progress: impl FnMut(Progress),
+    ) -> Result<Outcome, TrainError> {
         let Self {
             plan,
             network,
             weights,
         } = self;
-        let threads = NonZeroUsize::new(2).expect("two");
+        let threads = NonZeroUsize::new(threads).expect("one or more");
         let job = Job {
             plan,
             network,
@@ -241,13 +266,17 @@ impl Setting {
             threads: NonZeroUsize::new(threads).expect("one or more"),
             stop: &StopFlag::default(),
             mishaps: &Mishaps::default(),
+            views: 1,
+            clipping: &Clipping::Flat,
         };
         let picks: Vec<_> = patients
             .iter()
             .map(|&patient| Pick { patient, record: 0 })
             .collect();
         each_gradient(&context, self.weights.as_slice(), &picks, |gradient| {
-            take(gradient);
+            let mut values = vec![0.0; self.weights.len()];
+            gradient.write(&mut values);
+            take(&values);
             Ok(())
         })
         .expect("a sound step");
@@ -468,4 +497,125 @@ fn weights_that_diverge_are_an_error_and_no_update() {
         matches!(outcome, Err(TrainError::Step(StepError::NotFinite { .. }))),
         "{outcome:?}"
     );
+}
+
+/// What an auditor who repeats a round relies on.
+#[test]
+fn an_update_has_the_same_bits_on_any_number_of_threads() {
+    for privacy in [
+        PRIVATE.to_owned(),
+        format!("{PRIVATE}\nclipping = {{ name = \"per-layer\" }}"),
+    ] {
+        let training = "steps = 3\nbatch_size = 40\nlearning_rate = 0.1";
+        let setting = Setting::new(table_plan("[7, 5]", training, &privacy));
+        let examples = Memory::table(90);
+        let mut secrets = secrets();
+        let mut digest = |threads| {
+            let protection = paid_with(secrets.next().expect("endless"), 0.5, 2.0, 3);
+            let outcome =
+                setting.train_on(threads, protection, &examples, &StopFlag::default(), |_| {});
+            outcome.expect("an update").update.digest()
+        };
+        let one = digest(1);
+        assert_eq!([digest(2), digest(5)], [one; 2]);
+    }
+}
+
+/// With next to no noise a step is the clipped sum, however it is clipped: computed here from single
+/// gradients in `f64`.
+#[test]
+fn a_private_step_is_the_clipped_sum_of_single_gradients() {
+    let norm = 0.3;
+    for (clipping, gamma) in [("flat", 0.0), ("automatic", 0.05), ("per-layer", 0.0)] {
+        let privacy = format!(
+            "clipping_norm = {norm}\nnoise_multiplier = 0.002\ndelta = 1e-5\n\
+             clipping = {{ name = \"{clipping}\"{} }}",
+            if gamma > 0.0 {
+                format!(", gamma = {gamma}")
+            } else {
+                String::new()
+            }
+        );
+        let training = "steps = 1\nbatch_size = 1\nlearning_rate = 1.0";
+        let setting = Setting::new(table_plan("[6]", training, &privacy));
+        let examples = Memory::table(70);
+        let outcome = setting
+            .train(paid(1.0, 0.002, 1), &examples)
+            .expect("an update");
+
+        // The layers are a weight and a bias each: 12 + 6 and 12 + 2 coordinates.
+        let layers: &[usize] = match clipping {
+            "per-layer" => &[18, 14],
+            _ => &[32],
+        };
+        let share = norm * (1.0 - 1.0 / 1024.0) / (layers.len() as f64).sqrt();
+        let mut expected = vec![0.0; 32];
+        let patients: Vec<usize> = (0..70).collect();
+        for gradient in setting.gradients(&examples, &patients, 1) {
+            let gradient: Vec<f64> = gradient
+                .into_iter()
+                .map(|x| f32::from_bits(x).into())
+                .collect();
+            let mut start = 0;
+            for length in layers {
+                let layer = start..start + length;
+                start += length;
+                let length = gradient[layer.clone()]
+                    .iter()
+                    .map(|x| x * x)
+                    .sum::<f64>()
+                    .sqrt();
+                let factor = match gamma > 0.0 {
+                    true => share / (length + gamma),
+                    false => (share / length).min(1.0),
+                };
+                for at in layer.clone() {
+                    expected[at] += factor * gradient[at];
+                }
+            }
+        }
+        let total = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // Noise of deviation 0.002 · norm on each of 32 coordinates, six deviations.
+        let allowed = 1e-4 * total + 6.0 * 0.002 * norm * 32_f64.sqrt();
+        let values = outcome.update.values().iter().zip(expected);
+        let error = values
+            .map(|(&x, y)| (f64::from(x) + y).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            error < allowed && total > 50.0 * allowed,
+            "{clipping}: {error} of {total}"
+        );
+    }
+}
+
+#[test]
+fn views_of_a_record_are_averaged_before_clipping() {
+    let examples = Memory::images(24);
+    let mut secrets = secrets();
+    let mut update = |views: u32, augment: bool| {
+        let mut plan = image_plan();
+        plan.training.views = views;
+        if !augment {
+            plan.image.as_mut().expect("images").augment.clear();
+        }
+        let protection = paid_with(secrets.next().expect("endless"), 0.5, 2.0, 1);
+        let outcome = Setting::new(plan).train(protection, &examples);
+        outcome.expect("an update").update.into_values()
+    };
+    let apart = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max)
+    };
+    let (one, four) = (update(1, false), update(4, false));
+    assert!(apart(&one, &four) < 1e-5, "equal views change nothing");
+    assert!(
+        apart(&update(1, true), &update(4, true)) > 1e-4,
+        "others do"
+    );
+    // Each patient is loaded once, not once for each view.
+    let loads = examples.loads.load(Ordering::Relaxed);
+    assert!(loads <= 4 * 24, "{loads}");
 }

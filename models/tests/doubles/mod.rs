@@ -132,12 +132,15 @@ impl Mechanism for Double {
         let clip_to = self.norm * (1.0 - 1.0 / 1024.0);
         let is_clipped = self.flaw != Flaw::NoClipping;
         give(&|gradient| {
+            let mut values = vec![0.0; length];
+            gradient.write(&mut values);
+            let gradient = values;
             let squares = gradient.iter().map(|&x| f64::from(x).powi(2));
             let factor = (clip_to / squares.sum::<f64>().sqrt()).min(1.0);
             let factor = if is_clipped { factor } else { 1.0 };
             let (sum, records) = &mut *sum.lock().unwrap_or_else(PoisonError::into_inner);
             *records += 1;
-            for (sum, &value) in sum.iter_mut().zip(gradient) {
+            for (sum, &value) in sum.iter_mut().zip(&gradient) {
                 *sum += factor * f64::from(value);
             }
             Ok(())

@@ -80,7 +80,13 @@ fn nothing_seen() -> Seen {
 }
 
 fn product(entry: &Entry, secret: &MasterSecret) -> Product {
-    Product::replay(entry, secret, BATCH, claim().clipping_norm()).expect("its own secret")
+    replayed(entry, secret).expect("its own secret")
+}
+
+fn replayed(entry: &Entry, secret: &MasterSecret) -> Result<Product, TrainError> {
+    let plan = plan();
+    let network = Network::from_plan(&plan).expect("a network");
+    Product::replay(entry, secret, &plan, &network, claim().clipping_norm())
 }
 
 /// The key is new in every run. False alarms: 1 in 80 000 by noise and batches.
@@ -131,7 +137,7 @@ fn other_weights_other_data_and_another_secret_do_not_pass_for_the_round() {
     );
 
     let stranger = MasterSecret::random().expect("randomness");
-    let refused = Product::replay(&entry, &stranger, BATCH, claim.clipping_norm());
+    let refused = replayed(&entry, &stranger);
     assert!(matches!(
         refused.err(),
         Some(TrainError::Grant(GrantError::OtherSecret { .. }))

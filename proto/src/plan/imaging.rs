@@ -99,6 +99,9 @@ pub enum Network {
     CnnSmall,
     /// Convolution 32, pool, convolution 64, pool, dense 128, classes; 3×3 without padding.
     Cnn,
+    /// Wavelet scattering, which is fixed, and two small convolutions and a dense layer on top: strong
+    /// where the noise is (Tramèr and Boneh 2021).
+    ScatterCnn,
     /// Residual blocks with group norm and weight-standardised convolutions.
     ResnetGn {
         /// Channels of the first stage, doubled at each further one: 4 to 256, a multiple of 4.

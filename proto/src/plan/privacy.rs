@@ -20,6 +20,9 @@ pub struct Privacy {
     /// Largest L2 norm of one patient's gradient (C): above 0, at most 10⁶. Needed unless `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipping_norm: Option<f64>,
+    /// How a patient's gradient is brought to that norm. Default: scaled down where it is longer.
+    #[serde(default, skip_serializing_if = "Clipping::is_flat")]
+    pub clipping: Clipping,
     /// Target ε of each site over the whole study: above 0, at most 100. Each site finds its noise
     /// multiplier from it. Give this or `noise_multiplier`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +33,33 @@ pub struct Privacy {
     /// Noise deviation over the clipping norm (σ): above 0, at most 1000. Give this or `epsilon`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_multiplier: Option<f64>,
+}
+
+/// How a patient's gradient is brought to norm C at most. All of them have the same guarantee.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Clipping {
+    /// Scaled down where it is longer.
+    #[default]
+    Flat,
+    /// Each layer of its own to C/√L, for L layers: their squares add up to C².
+    PerLayer,
+    /// Scaled by C / (norm + γ), whatever its norm (Bu et al. 2022).
+    Automatic {
+        /// γ, in units of the gradient: above 0, at most 10⁶. Default: 0.01.
+        #[serde(default = "hundredth")]
+        gamma: f64,
+    },
+}
+
+impl Clipping {
+    fn is_flat(&self) -> bool {
+        *self == Self::Flat
+    }
+}
+
+fn hundredth() -> f64 {
+    0.01
 }
 
 /// Where the noise is added.
@@ -84,7 +114,7 @@ impl Privacy {
                 self.delta,
                 self.noise_multiplier,
             ];
-            return match given.iter().all(Option::is_none) {
+            return match given.iter().all(Option::is_none) && self.clipping.is_flat() {
                 true => Ok(()),
                 false => unsound(
                     "privacy.mode",
@@ -93,6 +123,9 @@ impl Privacy {
             };
         }
         above_zero("privacy.clipping_norm", self.clipping_norm, 1e6)?;
+        if let Clipping::Automatic { gamma } = self.clipping {
+            above_zero("privacy.clipping.gamma", Some(gamma), 1e6)?;
+        }
         match self.delta {
             Some(delta) if delta > 0.0 && delta < DELTA_LIMIT => {}
             Some(delta) => {

@@ -139,3 +139,64 @@ fn every_unsound_field_is_named_with_its_reason() {
         );
     }
 }
+
+/// Studies under way keep their identity: what came later is left out where it says nothing new.
+#[test]
+fn settings_that_came_later_change_no_older_plan() {
+    let plan = Plan::from_toml(PLAN).expect("a sound plan");
+    let canonical = String::from_utf8(plan.to_canonical()).expect("JSON");
+    for field in ["clipping\"", "schedule", "views", "average_decay"] {
+        assert!(!canonical.contains(field), "{field}: {canonical}");
+    }
+    let later = PLAN
+        .replace(
+            "steps = 5",
+            "steps = 5\nviews = 4\naverage_decay = 0.9\nschedule = { name = \"cosine\" }",
+        )
+        .replace(
+            "epsilon = 8.0",
+            "epsilon = 8.0\nclipping = { name = \"automatic\" }",
+        );
+    let later = Plan::from_toml(&later).expect("a sound plan");
+    assert_eq!(later.privacy.clipping, Clipping::Automatic { gamma: 0.01 });
+    assert_eq!(
+        Plan::from_canonical(&later.to_canonical()).expect("its own bytes"),
+        later
+    );
+    for (from, to, field) in [
+        ("steps = 5", "steps = 5\nviews = 0", "training.views"),
+        (
+            "steps = 5",
+            "steps = 5\naverage_decay = 1.0",
+            "average_decay",
+        ),
+        (
+            "steps = 5",
+            "steps = 5\nschedule = { name = \"cosine\", warm_up = -0.1 }",
+            "warm_up",
+        ),
+        (
+            "{ name = \"momentum\" }",
+            "{ name = \"adam-w\", weight_decay = 2.0 }",
+            "weight_decay",
+        ),
+        (
+            "epsilon = 8.0",
+            "epsilon = 8.0\nclipping = { name = \"automatic\", gamma = 0.0 }",
+            "gamma",
+        ),
+    ] {
+        let refusal = refusal_of(from, to);
+        assert!(refusal.contains(field), "{refusal}");
+    }
+}
+
+#[test]
+fn a_cosine_rises_and_then_falls_to_nothing() {
+    let cosine = Schedule::Cosine { warm_up: 0.2 };
+    let factors: Vec<f64> = (0..=10).map(|done| cosine.factor(done, 10)).collect();
+    assert_eq!(factors[..3], [0.5, 1.0, 1.0]);
+    assert!((factors[6] - 0.5).abs() < 1e-12 && factors[10].abs() < 1e-12);
+    assert!(factors[2..].is_sorted_by(|a, b| a >= b));
+    assert_eq!(Schedule::Constant.factor(3, 10), 1.0);
+}

@@ -18,6 +18,17 @@ pub struct Training {
     pub optimizer: Optimizer,
     /// Step length of the optimiser: above 0, at most 100.
     pub learning_rate: f64,
+    /// How the step length changes over the study. Default: not at all.
+    #[serde(default, skip_serializing_if = "Schedule::is_constant")]
+    pub schedule: Schedule,
+    /// Augmented views of a record whose gradients are averaged before clipping: 1 to 64. Default: 1.
+    /// The cost in privacy is the same for any number (De et al. 2022).
+    #[serde(default = "one_view", skip_serializing_if = "is_one")]
+    pub views: u32,
+    /// Decay of a running mean of the weights over a round's steps: 0 or more, below 1. The mean is
+    /// what the site sends. Default: 0, the last weights.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub average_decay: f64,
     /// What is minimised. Default: what fits the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
@@ -38,6 +49,49 @@ pub enum Optimizer {
     },
     /// Adam (Kingma and Ba 2015) with the usual decays 0.9 and 0.999.
     Adam,
+    /// As `adam`, and weights shrink apart from the gradient (Loshchilov and Hutter 2019).
+    AdamW {
+        /// Share of a weight, over the step length, that goes at each step: 0 to 1. Default: 0.01.
+        #[serde(default = "hundredth")]
+        weight_decay: f64,
+    },
+}
+
+/// How the step length changes, from 1 times `learning_rate` at most.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Grows over the first steps, then falls along half a cosine to 0 at the study's last step.
+    Cosine {
+        /// Share of the study's steps over which it grows: 0 or more, below 1. Default: 0.
+        #[serde(default)]
+        warm_up: f64,
+    },
+}
+
+impl Schedule {
+    fn is_constant(&self) -> bool {
+        *self == Self::Constant
+    }
+
+    /// Factor on the step length, where `done` of the study's `steps` are done.
+    pub fn factor(&self, done: u64, steps: u64) -> f64 {
+        match *self {
+            Self::Constant => 1.0,
+            Self::Cosine { warm_up } => {
+                let (done, steps) = (done as f64, steps.max(1) as f64);
+                let rising = warm_up * steps;
+                if done < rising {
+                    return (done + 1.0).min(rising) / rising;
+                }
+                let fallen = (done - rising) / (steps - rising);
+                0.5 + 0.5 * (std::f64::consts::PI * fallen).cos()
+            }
+        }
+    }
 }
 
 /// What is minimised.
@@ -110,6 +164,18 @@ impl Default for Strategy {
     }
 }
 
+fn one_view() -> u32 {
+    1
+}
+
+fn is_one(views: &u32) -> bool {
+    *views == 1
+}
+
+fn is_zero(decay: &f64) -> bool {
+    *decay == 0.0
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -154,6 +220,20 @@ impl Training {
         if let Optimizer::Momentum { decay } = self.optimizer {
             is_decay("training.optimizer.decay", decay)?;
         }
+        if let Optimizer::AdamW { weight_decay } = self.optimizer
+            && !(0.0..=1.0).contains(&weight_decay)
+        {
+            let reason = format!("must be 0 to 1, found {weight_decay}");
+            return unsound("training.optimizer.weight_decay", reason);
+        }
+        if let Schedule::Cosine { warm_up } = self.schedule {
+            is_decay("training.schedule.warm_up", warm_up)?;
+        }
+        if !(1..=64).contains(&self.views) {
+            let reason = format!("must be 1 to 64, found {}", self.views);
+            return unsound("training.views", reason);
+        }
+        is_decay("training.average_decay", self.average_decay)?;
         match (task, self.loss(task)) {
             (Task::ImageRegression, Loss::CrossEntropy) => unsound(
                 "training.loss",

@@ -1,7 +1,7 @@
 //! Trains a plan with canaries among its patients, and says what they prove.
 
 use std::{
-    num::{NonZeroU32, NonZeroUsize},
+    num::NonZeroUsize,
     path::PathBuf,
     thread,
     time::{Instant, SystemTime},
@@ -165,8 +165,6 @@ fn train(plan: &Plan, claim: &Claim, records: &Records, options: &Options) -> Re
     let parameters = network.layout().parameters();
     let canaries = Canaries::new(options.canaries, options.guesses, parameters, seed)?;
     let mut grants = grants(plan, claim)?.into_iter();
-    // The plan was checked: its batch size is 1 or more.
-    let batch_size = NonZeroU32::new(plan.training.batch_size).unwrap_or(NonZeroU32::MIN);
     output::note(format_args!(
         "training {} steps on {} records and about {} canaries, {parameters} weights",
         claim.steps(),
@@ -183,7 +181,7 @@ fn train(plan: &Plan, claim: &Claim, records: &Records, options: &Options) -> Re
     };
     let mechanism = |_| {
         let (grant, secret) = grants.next().expect("there is one grant for each round");
-        Product::new(grant, &secret, batch_size, claim.clipping_norm())
+        Product::new(grant, &secret, plan, &network, claim.clipping_norm())
     };
     let findings = audit(subject, claim, &canaries, mechanism, |_| {})?;
     Ok(Report {

@@ -5,10 +5,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use consilium_privacy::accountant::ClippingNorm;
+use consilium_privacy::{accountant::ClippingNorm, step::Clipping};
 
 use super::{Add, Mechanism};
-use crate::training::{TrainError, batch::Context, examples::Pick, private::each_gradient};
+use crate::training::{
+    TrainError,
+    batch::Context,
+    examples::Pick,
+    private::{Gradient, each_gradient},
+};
 
 /// Norm that gradients are clipped to, over C: [`ClippedSum`](consilium_privacy::step::ClippedSum)
 /// keeps the rest as room for rounding.
@@ -32,7 +37,7 @@ impl Watched {
         mechanism: &mut impl Mechanism,
         more: impl Fn(&Add) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
-        let known = Known::new(weights.len(), norm.value());
+        let known = Known::new(weights.len(), norm.value(), context.clipping);
         let released = mechanism.release(weights.len(), &mut |add| {
             each_gradient(context, weights, picks, |gradient| {
                 known.add(gradient);
@@ -54,35 +59,41 @@ impl Watched {
 }
 
 /// The auditor's own clipped sum.
-struct Known {
-    sum: Mutex<Vec<f64>>,
+struct Known<'a> {
+    /// The sum, and room for one gradient.
+    sum: Mutex<(Vec<f64>, Vec<f32>)>,
     norm: f64,
+    clipping: &'a Clipping,
 }
 
-impl Known {
-    fn new(length: usize, norm: f64) -> Self {
+impl<'a> Known<'a> {
+    fn new(length: usize, norm: f64, clipping: &'a Clipping) -> Self {
         Self {
-            sum: Mutex::new(vec![0.0; length]),
+            sum: Mutex::new((vec![0.0; length], vec![0.0; length])),
             norm,
+            clipping,
         }
     }
 
-    fn add(&self, gradient: &[f32]) {
-        let squares = gradient.iter().map(|&x| f64::from(x).powi(2));
-        let length = squares.sum::<f64>().sqrt();
-        if !length.is_finite() {
-            return; // counts as zeros
+    fn add(&self, gradient: Gradient) {
+        let mut held = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sum, values) = &mut *held;
+        gradient.write(values);
+        let mut squares = vec![0.0; self.clipping.layers()];
+        for (coordinate, &value) in values.iter().enumerate() {
+            squares[self.clipping.layer(coordinate).0] += f64::from(value).powi(2);
         }
-        let factor = (CLIPPED * self.norm / length).min(1.0);
-        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
-        for (sum, &value) in sum.iter_mut().zip(gradient) {
-            *sum += factor * f64::from(value);
+        // One that is not finite counts as zeros.
+        let Some(factors) = self.clipping.factors(&squares, CLIPPED * self.norm) else {
+            return;
+        };
+        for (coordinate, (sum, &value)) in sum.iter_mut().zip(&*values).enumerate() {
+            *sum += factors[self.clipping.layer(coordinate).0] * f64::from(value);
         }
     }
 
     fn into_sum(self) -> Vec<f64> {
-        self.sum
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
+        let held = self.sum.into_inner();
+        held.unwrap_or_else(PoisonError::into_inner).0
     }
 }

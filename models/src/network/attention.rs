@@ -1,0 +1,173 @@
+//! Attention: each position takes from the others what its query finds (Vaswani et al. 2017).
+//!
+//! Without weights of its own: queries, keys and values come from dense layers.
+
+use std::rc::Rc;
+
+use super::{
+    activation::exp,
+    kernels::{Lines, Right, add_product, dot, sum, transpose, vectorised},
+    tape::{Pass, Step, Tape, Value},
+};
+
+/// Sizes of attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attention {
+    pub(super) positions: usize,
+    pub(super) features: usize,
+    /// Divides the features.
+    pub(super) heads: usize,
+}
+
+impl Attention {
+    /// Each head for itself: `softmax(query · keyᵀ / √(features of a head)) · value`.
+    ///
+    /// # Shapes
+    /// - all: `[examples][positions][features]`
+    pub(super) fn forward(&self, query: Value, key: Value, value: Value, tape: &mut Tape) -> Value {
+        let Self {
+            positions, heads, ..
+        } = *self;
+        let mut output = vec![0.0; query.rows().len()];
+        let mut shares = vec![0.0; tape.examples * heads * positions * positions];
+        let at = Heads::new(self);
+        let rows = starts(positions, positions);
+        for (place, shares) in shares.chunks_exact_mut(positions * positions).enumerate() {
+            let head = at.head(place);
+            let left = lines(query.rows(), &head);
+            let right = Right::Columns(lines(key.rows(), &head));
+            add_product(left, right, [at.width, positions], shares, &rows);
+            softmax(shares, positions, at.scale);
+            let right = Right::Rows(lines(value.rows(), &head));
+            add_product(
+                lines(shares, &rows),
+                right,
+                [positions, at.width],
+                &mut output,
+                &head,
+            );
+        }
+        let layer = *self;
+        tape.plain(output, &[query.node(), key.node(), value.node()], |_| {
+            AttentionStep {
+                layer,
+                query: query.kept(),
+                key: key.kept(),
+                value: value.kept(),
+                shares,
+            }
+        })
+    }
+}
+
+/// Where the heads of examples lie.
+struct Heads {
+    layer: Attention,
+    /// Features of a head.
+    width: usize,
+    scale: f32,
+}
+
+impl Heads {
+    fn new(layer: &Attention) -> Self {
+        let width = layer.features / layer.heads;
+        Self {
+            layer: *layer,
+            width,
+            scale: 1.0 / (width as f32).sqrt(),
+        }
+    }
+
+    /// Where the positions of a head begin; heads are counted through all examples.
+    fn head(&self, at: usize) -> Vec<usize> {
+        let Attention {
+            positions,
+            features,
+            heads,
+        } = self.layer;
+        let first = at / heads * positions * features + at % heads * self.width;
+        (0..positions)
+            .map(|position| first + position * features)
+            .collect()
+    }
+}
+
+fn starts(lines: usize, length: usize) -> Vec<usize> {
+    (0..lines).map(|line| line * length).collect()
+}
+
+fn lines<'a>(numbers: &'a [f32], starts: &'a [usize]) -> Lines<'a> {
+    Lines { numbers, starts }
+}
+
+vectorised! {
+    /// Turns each row of scores, times `scale`, into shares that add up to 1.
+    fn softmax<'a>(scores: &'a mut [f32], length: usize, scale: f32) {
+        for row in scores.chunks_exact_mut(length) {
+            let mut largest = f32::NEG_INFINITY;
+            for &score in &*row {
+                largest = if score > largest { score } else { largest };
+            }
+            row.iter_mut().for_each(|score| *score = exp((*score - largest) * scale));
+            let total = sum(row);
+            row.iter_mut().for_each(|share| *share /= total);
+        }
+    }
+}
+
+vectorised! {
+    /// Turns the gradient at the shares into that at the scores.
+    fn softmax_back<'a>(gradient: &'a mut [f32], shares: &'a [f32], length: usize, scale: f32) {
+        let rows = gradient.chunks_exact_mut(length).zip(shares.chunks_exact(length));
+        for (gradient, shares) in rows {
+            let along = dot(gradient, shares);
+            for (gradient, share) in gradient.iter_mut().zip(shares) {
+                *gradient = share * (*gradient - along) * scale;
+            }
+        }
+    }
+}
+
+struct AttentionStep {
+    layer: Attention,
+    query: Rc<Vec<f32>>,
+    key: Rc<Vec<f32>>,
+    value: Rc<Vec<f32>>,
+    /// What each position takes of each other: `[examples][heads][positions][positions]`.
+    shares: Vec<f32>,
+}
+
+impl Step for AttentionStep {
+    fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
+        let positions = self.layer.positions;
+        let at = Heads::new(&self.layer);
+        let rows = starts(positions, positions);
+        let [mut query, mut key, mut value] = [(); 3].map(|()| vec![0.0; output.len()]);
+        let mut turned = vec![0.0; positions * positions];
+        let mut back = vec![0.0; positions * positions];
+        for (place, shares) in self.shares.chunks_exact(positions * positions).enumerate() {
+            let head = at.head(place);
+            let across = [positions, at.width];
+            transpose(shares, positions, &mut turned);
+            let right = Right::Rows(lines(&output, &head));
+            add_product(lines(&turned, &rows), right, across, &mut value, &head);
+
+            back.fill(0.0);
+            let right = Right::Columns(lines(&self.value, &head));
+            add_product(
+                lines(&output, &head),
+                right,
+                [at.width, positions],
+                &mut back,
+                &rows,
+            );
+            softmax_back(&mut back, shares, positions, at.scale);
+            let right = Right::Rows(lines(&self.key, &head));
+            add_product(lines(&back, &rows), right, across, &mut query, &head);
+            transpose(&back, positions, &mut turned);
+            let right = Right::Rows(lines(&self.query, &head));
+            add_product(lines(&turned, &rows), right, across, &mut key, &head);
+        }
+        vec![Some(query), Some(key), Some(value)]
+    }
+}

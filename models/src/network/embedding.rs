@@ -1,0 +1,79 @@
+//! An embedding: a row of a table for each token.
+
+use std::collections::BTreeMap;
+
+use super::{
+    blueprint::{Blueprint, Initial, Slot},
+    kernels::add,
+    tape::{Pass, Step, Tape, Value},
+};
+
+/// A table of `tokens` rows. Of an example's gradient only rows of its own tokens are not zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Embedding {
+    tokens: usize,
+    features: usize,
+    table: Slot,
+}
+
+impl Embedding {
+    pub(super) fn new(on: &mut Blueprint, name: &str, tokens: usize, features: usize) -> Self {
+        let shape = [tokens, features];
+        // Variance 1, as a layer norm follows.
+        let table = on.tensor(
+            format!("{name}.weight"),
+            &shape,
+            Initial::Uniform(3_f32.sqrt()),
+        );
+        Self {
+            tokens,
+            features,
+            table,
+        }
+    }
+
+    /// Tokens beyond the table count as its last row, and what is no number as its first.
+    ///
+    /// # Shapes
+    /// - `input`: `[examples][positions]`, whole numbers
+    /// - output: `[examples][positions][features]`
+    pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let table = tape.weights.at(self.table);
+        let token = |&number: &f32| (number as usize).min(self.tokens - 1);
+        let tokens: Vec<usize> = input.rows().iter().map(token).collect();
+        let mut output = Vec::with_capacity(tokens.len() * self.features);
+        for token in &tokens {
+            output.extend_from_slice(&table[token * self.features..][..self.features]);
+        }
+        let layer = *self;
+        tape.layer(output, &[&input], |_| EmbeddingStep { layer, tokens })
+    }
+}
+
+struct EmbeddingStep {
+    layer: Embedding,
+    tokens: Vec<usize>,
+}
+
+impl Step for EmbeddingStep {
+    fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
+        let Embedding {
+            features, table, ..
+        } = self.layer;
+        let positions = self.tokens.len() / pass.examples;
+        let rows = self
+            .tokens
+            .chunks_exact(positions)
+            .zip(output.chunks_exact(positions * features));
+        let rows = rows.map(|(tokens, output)| {
+            let mut rows = BTreeMap::<usize, Vec<f32>>::new();
+            for (&token, gradient) in tokens.iter().zip(output.chunks_exact(features)) {
+                let row = rows.entry(token).or_insert_with(|| vec![0.0; features]);
+                add(row, gradient);
+            }
+            rows.into_iter().collect()
+        });
+        pass.sink.take_some(pass.weights, table, rows.collect());
+        vec![None]
+    }
+}

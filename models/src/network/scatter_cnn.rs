@@ -1,0 +1,52 @@
+//! `scatter-cnn`: wavelet scattering, which has no weights, and a small network on top.
+
+use super::{
+    Architecture,
+    activation::relu,
+    blueprint::Blueprint,
+    convolution::{Convolution, Window},
+    dense::Dense,
+    group_norm::normalise_groups,
+    scattering::{MAPS, Scattering},
+    tape::{Tape, Value},
+};
+
+/// Groups of a channel's maps that are brought to mean 0 and variance 1 in each image.
+const GROUPS: usize = 3;
+
+/// Scattering, its maps normalised, convolution 3×3 of 16 channels, ReLU, 2×2 pool, convolution 3×3 of
+/// 32 channels, ReLU, dense outputs.
+pub(super) struct ScatterCnn {
+    scattering: Scattering,
+    conv1: Convolution,
+    conv2: Convolution,
+    fc: Dense,
+}
+
+impl ScatterCnn {
+    pub(super) fn new(on: &mut Blueprint, input: [usize; 3], outputs: usize) -> Self {
+        let scattering = Scattering::new(input);
+        let window = Window::new(3, 1, 1);
+        on.holds(2 * MAPS * input.iter().product::<usize>());
+        let (conv1, shape) = Convolution::halved(on, "conv1", scattering.output(), 16, window);
+        let (conv2, last) = Convolution::with_bias(on, "conv2", shape, 32, window);
+        let fc = Dense::last(on, "fc", last.iter().product(), outputs);
+        Self {
+            scattering,
+            conv1,
+            conv2,
+            fc,
+        }
+    }
+}
+
+impl Architecture for ScatterCnn {
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let mut maps = self.scattering.scatter(input.rows());
+        let [_, height, width] = self.scattering.output();
+        normalise_groups(&mut maps, MAPS / GROUPS * height * width);
+        let x = relu(self.conv1.forward(tape.input(maps), tape), tape);
+        let x = relu(self.conv2.forward(x, tape), tape);
+        self.fc.forward(x, tape)
+    }
+}
