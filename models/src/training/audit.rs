@@ -26,7 +26,7 @@ use consilium_privacy::{
     keystream::MasterSecret,
     ledger::Grant,
 };
-use consilium_proto::Plan;
+use consilium_proto::{Plan, plan::Clipping};
 
 use self::canaries::{Scores, WithCanaries};
 pub use self::{
@@ -153,6 +153,9 @@ pub fn audit<M: Mechanism>(
         stop,
     } = subject;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
+    if plan.privacy.clipping != Clipping::Flat || plan.training.views > 1 {
+        return Err(TrainError::NotAudited);
+    }
     let mut auditor = Auditor::new(claim, canaries, batch_size);
     let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
     let mishaps = Mishaps::default();
