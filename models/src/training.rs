@@ -129,6 +129,11 @@ pub enum TrainError {
     /// A batch of 0 in the plan.
     #[error("the plan's batch size is 0")]
     NoBatch,
+    /// The audit follows single gradients through flat clipping, and knows no other.
+    #[error(
+        "the audit knows neither `privacy.clipping` nor `training.views`: leave them out of its plan"
+    )]
+    NotAudited,
     /// Weights that do not fit the network.
     #[error("the weights do not fit the plan's network")]
     Network(#[from] NetworkError),

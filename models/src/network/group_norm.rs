@@ -21,15 +21,14 @@ pub(super) struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// Groups of 4 channels, but at most 8 groups: 8 channels make 2 groups, 16 make 4, 32 and
-    /// more make 8. `shape` is `[channels, height, width]`.
+    /// `shape` is `[channels, height, width]`.
     pub(super) fn new(on: &mut Blueprint, name: &str, shape: [usize; 3]) -> Self {
         let [channels, height, width] = shape;
         on.holds(3 * shape.iter().product::<usize>());
         let scale = on.tensor(format!("{name}.weight"), &[channels], Initial::Ones);
         let shift = on.tensor(format!("{name}.bias"), &[channels], Initial::Zeros);
         Self {
-            groups: (channels / 4).clamp(1, 8),
+            groups: groups(channels),
             channels,
             plane: height * width,
             scale,
@@ -54,6 +53,16 @@ impl GroupNorm {
             deviations,
         })
     }
+}
+
+/// Groups of 4 channels, but at most 8 groups, and all of one size: 8 channels make 2 groups, 16 make 4, 32
+/// make 8, 36 make 6.
+pub(super) fn groups(channels: usize) -> usize {
+    let most = (channels / 4).clamp(1, 8);
+    let even = (1..=most)
+        .rev()
+        .find(|&groups| channels.is_multiple_of(groups));
+    even.unwrap_or(1)
 }
 
 vectorised! {
@@ -160,5 +169,18 @@ impl Step for GroupNormStep {
             group_back(back, normal, scale, sums, self.deviations[at]);
         }
         vec![Some(back)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::groups;
+
+    #[test]
+    fn all_groups_have_the_same_size() {
+        assert_eq!(
+            [4, 8, 12, 16, 32, 36, 44, 256].map(groups),
+            [1, 2, 3, 4, 8, 6, 4, 8]
+        );
     }
 }

@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
 
     fn group_norm(&mut self, mut image: Image) -> Image {
         let channels = image.shape[0];
-        let groups = (channels / 4).clamp(1, 8);
+        let groups = super::group_norm::groups(channels);
         let group = image.values.len() / groups;
         image
             .values

@@ -28,7 +28,7 @@ use consilium_privacy::{
     keystream::MasterSecret,
     ledger::{Entry, Grant, GrantError},
 };
-use consilium_proto::Plan;
+use consilium_proto::{Plan, plan::Clipping};
 
 pub use self::{
     canaries::Canaries,
@@ -175,6 +175,9 @@ pub fn audit<M: Mechanism>(
         stop,
     } = subject;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
+    if plan.privacy.clipping != Clipping::Flat || plan.training.views > 1 {
+        return Err(TrainError::NotAudited);
+    }
     let mut auditor = Auditor::new(claim, canaries, batch_size);
     let steps = plan.rounds.saturating_mul(plan.training.steps);
     let mut weights = network.initial(plan.seed).into_vec();
