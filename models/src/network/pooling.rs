@@ -1,8 +1,10 @@
 //! Layers without weights that make inputs smaller.
 
+use burn::tensor::{module::max_pool2d, ops::MaxPoolOptions};
+
 use super::{
     kernels::{sum, vectorised},
-    tape::{Pass, Step, Tape, Value},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 /// The largest of every 2 × 2 pixels; an odd last row or column is left out.
@@ -10,7 +12,16 @@ use super::{
 /// # Shapes
 /// - `images`: `[examples][channels][height][width]`, of which `shape` is all but the examples
 /// - output: `[examples][channels][height / 2][width / 2]`
-pub(super) fn halve(images: Value, [_, height, width]: [usize; 3], tape: &mut Tape) -> Value {
+pub(super) fn halve(images: Value, shape: [usize; 3], tape: &mut Tape) -> Value {
+    let [channels, height, width] = shape;
+    let [images] = match tape.place([images]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([images], _) => {
+            let images = images.reshape([tape.examples, channels, height, width]);
+            let largest = max_pool2d(images, MaxPoolOptions::new([2, 2]));
+            return Value::Tensor(largest.flatten(1, 3));
+        }
+    };
     let size = [height, width];
     let input = images.rows();
     let count = input.len() / (height * width) * (height / 2) * (width / 2);
@@ -86,6 +97,14 @@ impl Step for Halving {
 /// - `images`: `[examples][channels][plane]`
 /// - output: `[examples][channels]`
 pub(super) fn average(images: Value, plane: usize, tape: &mut Tape) -> Value {
+    let [images] = match tape.place([images]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([images], _) => {
+            let channels = images.dims()[1] / plane;
+            let planes = images.reshape([tape.examples, channels, plane]);
+            return Value::Tensor(planes.mean_dim(2).squeeze_dim(2));
+        }
+    };
     let planes = images.rows().chunks_exact(plane);
     let means = vectorised(|| {
         planes
@@ -120,6 +139,13 @@ pub(super) fn average_positions(
     [positions, features]: [usize; 2],
     tape: &mut Tape,
 ) -> Value {
+    let [sequences] = match tape.place([sequences]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([sequences], _) => {
+            let sequences = sequences.reshape([tape.examples, positions, features]);
+            return Value::Tensor(sequences.mean_dim(1).squeeze_dim(1));
+        }
+    };
     let input = sequences.rows();
     let mut means = vec![0.0; input.len() / positions];
     let examples = input.chunks_exact(positions * features);

@@ -49,7 +49,7 @@ impl ScatterCnn {
 
 impl Architecture for ScatterCnn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let mut maps = self.scattering.scatter(input.rows());
+        let mut maps = self.scattering.scatter(input.entered().rows());
         let [_, height, width] = self.scattering.output();
         vectorised(|| {
             for group in maps.chunks_exact_mut(MAPS / GROUPS * height * width) {

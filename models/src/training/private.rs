@@ -203,7 +203,7 @@ fn each_microbatch(
         picks,
         [size, views as usize],
         || (),
-        |(), batch| take(&context.network.per_example(&ready, &batch)),
+        |(), batch| take(&context.network.per_example(&ready, &batch)?),
     )?;
     Ok(())
 }

@@ -1,3 +1,5 @@
+mod devices;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -50,6 +52,10 @@ fn plan(task: &str, input: &str, network: &str, training: &str, privacy: &str) -
 
 fn paid(q: f64, sigma: f64, steps: u32) -> Protection {
     let secret = MasterSecret::random().expect("randomness");
+    paid_with(secret, q, sigma, steps)
+}
+
+fn paid_with(secret: MasterSecret, q: f64, sigma: f64, steps: u32) -> Protection {
     let sound = "within range";
     let (epsilon, delta) = (1e6.try_into().expect(sound), 1e-5.try_into().expect(sound));
     let budget = Budget { epsilon, delta };
@@ -393,7 +399,8 @@ fn a_plain_step_is_the_sum_of_gradients_over_the_batch_size() {
         batch.push(input, *target).expect("a sound example");
     }
     let mut sum = vec![0.0; setting.weights.len()];
-    setting.network.add_gradient(&weights, &batch, &mut sum);
+    let added = setting.network.add_gradient(&weights, &batch, &mut sum);
+    added.expect("a gradient");
     for (moved, gradient) in outcome.update.values().iter().zip(sum) {
         assert!(
             (moved + 0.5 * gradient / 7.0).abs() < 1e-5,
