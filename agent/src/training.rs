@@ -148,7 +148,7 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
     } = work;
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     info!(
-        device = network.device(),
+        device = %network.device(),
         threads,
         steps = plan.training.steps,
         "training"

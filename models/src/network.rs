@@ -4,7 +4,7 @@
 //! for inference and training (`tape.rs` says how); nothing in a network's file speaks of privacy.
 //! **No layer mixes examples**: what one example contributes depends on that example and the
 //! weights alone, which is what clipping per patient rests on. A test holds every network to it,
-//! bit for bit.
+//! bit for bit on the CPU, and to rounding on burn's devices (`device.rs`).
 
 mod activation;
 mod attention;
@@ -14,12 +14,14 @@ mod cnn;
 mod cnn_small;
 mod convolution;
 mod dense;
+mod device;
 mod embedding;
 mod gradients;
 mod group_norm;
 mod kernels;
 mod layer_norm;
 mod loss;
+mod norms;
 #[cfg(test)]
 mod oracle;
 mod perceptron;
@@ -28,6 +30,7 @@ mod resnet_gn;
 mod scatter_cnn;
 mod scattering;
 mod tape;
+mod taps;
 mod text;
 mod weights;
 
@@ -40,6 +43,7 @@ use self::blueprint::{Blueprint, Initial};
 use self::tape::{Tape, Value};
 pub use self::{
     batch::{Batch, Target},
+    device::{Device, DeviceError},
     gradients::PerExample,
     text::TextSizes,
     weights::Weights,
@@ -52,6 +56,9 @@ const FLOATS: usize = 32 << 20;
 /// Most examples of a microbatch. Convolutions take one image at a time; dense layers read their weights
 /// once for all, and more examples would gain them little.
 const MICROBATCH: usize = 16;
+
+/// Most examples of a microbatch on a device, which computes them side by side.
+const DEVICE_MICROBATCH: usize = 32;
 
 /// Why a network cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +91,9 @@ pub enum NetworkError {
         /// What the network can learn.
         expected: String,
     },
+    /// The device that was chosen.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// Forward pass of one network: a list of layers, in order.
@@ -105,6 +115,8 @@ pub struct Network {
     inputs: usize,
     outputs: usize,
     loss: Loss,
+    device: Device,
+    opened: Option<burn::tensor::Device>,
 }
 
 impl Network {
@@ -188,6 +200,21 @@ impl Network {
             inputs,
             outputs,
             loss,
+            device: Device::Cpu,
+            opened: None,
+        })
+    }
+
+    /// The same network on a device; without this call it computes on the CPU.
+    ///
+    /// # Errors
+    /// A device that this build or this machine does not have.
+    pub fn on(self, device: Device) -> Result<Self, NetworkError> {
+        let opened = device.open()?;
+        Ok(Self {
+            device,
+            opened,
+            ..self
         })
     }
 
@@ -206,9 +233,9 @@ impl Network {
         self.outputs
     }
 
-    /// Where it computes, for people.
-    pub fn device(&self) -> &'static str {
-        "cpu"
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// The weights that a seed fixes: the same bytes on every machine, because only operations
@@ -235,39 +262,62 @@ impl Network {
                 found: values.len(),
             });
         }
-        Ok(Weights::new(&self.layout, values))
+        let weights = Weights::new(&self.layout, values);
+        Ok(match &self.opened {
+            Some(device) => weights.on(device, self.microbatch()),
+            None => weights,
+        })
     }
 
     /// Most examples of a microbatch.
     pub fn microbatch(&self) -> usize {
-        (FLOATS / self.floats.max(1)).clamp(1, MICROBATCH)
+        let most = match self.opened {
+            Some(_) => DEVICE_MICROBATCH,
+            None => MICROBATCH,
+        };
+        (FLOATS / self.floats.max(1)).clamp(1, most)
     }
 
-    /// The gradient of each example, kept apart. What one example's is depends on no other, to the last
-    /// bit.
-    pub fn per_example(&self, weights: &Weights, batch: &Batch) -> PerExample {
+    /// The gradient of each example, kept apart. What one example's is depends on no other, on the CPU to
+    /// the last bit.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn per_example(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+    ) -> Result<PerExample, NetworkError> {
         let mut tape = Tape::recording(weights, batch.len());
         let output = self.forward(&batch.inputs, &mut tape);
-        let (_, gradient) = self.losses(&output, batch);
-        tape.apart(&output, gradient)
+        let (_, gradient) = self.losses(&output, batch)?;
+        Ok(tape.apart(output, gradient)?)
     }
 
     /// Adds the gradient of the sum of the losses to `sum`.
     ///
+    /// # Errors
+    /// A device that fails.
+    ///
     /// # Panics
     /// Where `sum` is shorter than the layout: a mistake of the caller.
-    pub fn add_gradient(&self, weights: &Weights, batch: &Batch, sum: &mut [f32]) {
+    pub fn add_gradient(
+        &self,
+        weights: &Weights,
+        batch: &Batch,
+        sum: &mut [f32],
+    ) -> Result<(), NetworkError> {
         let mut tape = Tape::recording(weights, batch.len());
         let output = self.forward(&batch.inputs, &mut tape);
-        let (_, gradient) = self.losses(&output, batch);
-        tape.summed(&output, gradient, sum);
+        let (_, gradient) = self.losses(&output, batch)?;
+        Ok(tape.summed(output, gradient, sum)?)
     }
 
     /// The probability of each class, or the value, for each example: `outputs` numbers each.
     /// `inputs` holds the examples one after the other.
     ///
     /// # Errors
-    /// Numbers that do not make whole examples.
+    /// Numbers that do not make whole examples, a device that fails.
     pub fn predict(&self, weights: &Weights, inputs: &[f32]) -> Result<Vec<f32>, NetworkError> {
         let rest = inputs.len() % self.inputs;
         if rest != 0 {
@@ -277,27 +327,34 @@ impl Network {
             });
         }
         let answer = |inputs: &[f32]| {
-            let mut tape = Tape::off(weights, inputs.len() / self.inputs);
-            let mut outputs = self.forward(inputs, &mut tape).into_rows();
+            let examples = inputs.len() / self.inputs;
+            let mut tape = Tape::off(weights, examples);
+            let mut outputs = self.forward(inputs, &mut tape).to_host()?;
+            outputs.truncate(examples * self.outputs);
             if self.loss == Loss::CrossEntropy {
                 outputs.chunks_exact_mut(self.outputs).for_each(|row| {
                     loss::softmax(row);
                 });
             }
-            outputs
+            Ok(outputs)
         };
-        Ok(inputs
-            .chunks(self.microbatch() * self.inputs)
-            .flat_map(answer)
-            .collect())
+        let microbatches = inputs.chunks(self.microbatch() * self.inputs);
+        let outputs: Result<Vec<_>, NetworkError> = microbatches.map(answer).collect();
+        Ok(outputs?.concat())
     }
 
-    fn losses(&self, output: &Value, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
-        loss::each(self.loss, output.rows(), self.outputs, &batch.targets)
+    /// The loss of each example and its gradient at the outputs.
+    fn losses(&self, output: &Value, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>), DeviceError> {
+        let mut outputs = output.to_host()?;
+        outputs.truncate(batch.len() * self.outputs);
+        let losses = loss::each(self.loss, &outputs, self.outputs, &batch.targets);
+        Ok(losses)
     }
 
     fn forward(&self, inputs: &[f32], tape: &mut Tape) -> Value {
-        let input = tape.input(inputs.to_vec());
+        let mut inputs = inputs.to_vec();
+        inputs.resize(tape.examples * self.inputs, 0.0);
+        let input = tape.input(inputs);
         self.architecture.forward(input, tape)
     }
 

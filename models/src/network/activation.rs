@@ -2,13 +2,19 @@
 
 use std::rc::Rc;
 
+use burn::tensor::activation;
+
 use super::{
     kernels::{add, vectorised},
-    tape::{Pass, Step, Tape, Value},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 /// Zero where the input is below.
 pub(super) fn relu(input: Value, tape: &mut Tape) -> Value {
+    let [input] = match tape.place([input]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([input], _) => return Value::Tensor(activation::relu(input)),
+    };
     let node = input.node();
     let mut rows = input.into_rows();
     cut(&mut rows);
@@ -45,6 +51,10 @@ impl Step for Relu {
 
 /// `x · Φ(x)` with the normal distribution function (Hendrycks and Gimpel 2016).
 pub(super) fn gelu(input: Value, tape: &mut Tape) -> Value {
+    let [input] = match tape.place([input]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([input], _) => return Value::Tensor(activation::gelu(input)),
+    };
     let mut output = input.rows().to_vec();
     weigh(&mut output);
     tape.plain(output, &[input.node()], |_| Gelu(input.kept()))
@@ -111,6 +121,10 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// The sum of two values of the same shape.
 pub(super) fn sum_of(left: Value, right: Value, tape: &mut Tape) -> Value {
+    let [left, right] = match tape.place([left, right]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([left, right], _) => return Value::Tensor(left + right),
+    };
     let nodes = [left.node(), right.node()];
     let mut rows = left.into_rows();
     add(&mut rows, right.rows());

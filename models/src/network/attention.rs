@@ -4,10 +4,12 @@
 
 use std::rc::Rc;
 
+use burn::tensor::{Tensor, activation};
+
 use super::{
     activation::exp,
     kernels::{Lines, Right, add_product, dot, sum, transpose, vectorised},
-    tape::{Pass, Step, Tape, Value},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 /// Sizes of attention.
@@ -25,6 +27,10 @@ impl Attention {
     /// # Shapes
     /// - all: `[examples][positions][features]`
     pub(super) fn forward(&self, query: Value, key: Value, value: Value, tape: &mut Tape) -> Value {
+        let [query, key, value] = match tape.place([query, key, value]) {
+            Placed::Rows(rows) => rows,
+            Placed::Tensors(tensors, _) => return Value::Tensor(self.forward_on(tensors)),
+        };
         let Self {
             positions, heads, ..
         } = *self;
@@ -57,6 +63,19 @@ impl Attention {
                 shares,
             }
         })
+    }
+}
+
+impl Attention {
+    fn forward_on(&self, tensors: [Tensor<2>; 3]) -> Tensor<2> {
+        let at = Heads::new(self);
+        let [query, key, value] = tensors.map(|tensor| {
+            let [examples, _] = tensor.dims();
+            let heads = tensor.reshape([examples, self.positions, self.heads, at.width]);
+            heads.swap_dims(1, 2)
+        });
+        let shares = activation::softmax(query.matmul(key.swap_dims(2, 3)) * at.scale, 3);
+        shares.matmul(value).swap_dims(1, 2).flatten(1, 3)
     }
 }
 

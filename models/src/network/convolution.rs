@@ -4,6 +4,7 @@
 //! image after the other. Weight gradients contract over the positions of one image: each example's is
 //! formed for itself, and its norm is that of the very numbers that are added up.
 
+mod device;
 mod frame;
 mod kernel;
 mod patches;
@@ -15,7 +16,7 @@ use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::{Lines, Right, add_product},
     pooling::halve,
-    tape::{Tape, Value},
+    tape::{Placed, Tape, Value},
 };
 
 /// Size of a convolution with a square kernel.
@@ -154,6 +155,10 @@ impl Convolution {
     /// - `input`: `[examples][inputs][height][width]`
     /// - output: `[examples][outputs][height'][width']`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let [input] = match tape.place([input]) {
+            Placed::Rows(rows) => rows,
+            Placed::Tensors([input], on) => return self.forward_on(on, input, tape),
+        };
         let kernel = Kernel::of(self, tape.weights);
         let frame = Frame::new(self.input, self.window);
         let bias = match self.addition {

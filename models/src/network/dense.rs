@@ -1,11 +1,13 @@
 //! A dense layer: every output from every input, of an example or of each of its positions.
 
+mod device;
+
 use std::rc::Rc;
 
 use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::{Lines, Right, add, add_product, transpose},
-    tape::{Pass, Step, Tape, Value},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 /// `outputs = inputs · weightᵀ + bias`.
@@ -71,6 +73,10 @@ impl Dense {
     /// - `input`: `[examples][positions][inputs]`
     /// - output: `[examples][positions][outputs]`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let [input] = match tape.place([input]) {
+            Placed::Rows(rows) => rows,
+            Placed::Tensors([input], on) => return self.forward_on(on, input, tape),
+        };
         let rows = tape.examples * self.positions;
         let weight = tape.weights.at(self.weight);
         let output = if self.positions == 1 {

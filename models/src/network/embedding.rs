@@ -1,5 +1,7 @@
 //! An embedding: a row of a table for each token.
 
+mod device;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -38,9 +40,13 @@ impl Embedding {
     /// - `input`: `[examples][positions]`, whole numbers
     /// - output: `[examples][positions][features]`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let table = tape.weights.at(self.table);
+        let input = input.entered();
         let token = |&number: &f32| (number as usize).min(self.tokens - 1);
         let tokens: Vec<usize> = input.rows().iter().map(token).collect();
+        if let Some(on) = tape.weights.on_device() {
+            return self.forward_on(on, tokens, tape);
+        }
+        let table = tape.weights.at(self.table);
         let mut output = Vec::with_capacity(tokens.len() * self.features);
         for token in &tokens {
             output.extend_from_slice(&table[token * self.features..][..self.features]);
@@ -60,20 +66,30 @@ impl Step for EmbeddingStep {
         let Embedding {
             features, table, ..
         } = self.layer;
-        let positions = self.tokens.len() / pass.examples;
-        let rows = self
-            .tokens
-            .chunks_exact(positions)
-            .zip(output.chunks_exact(positions * features));
-        let rows = rows.map(|(tokens, output)| {
-            let mut rows = BTreeMap::<usize, Vec<f32>>::new();
-            for (&token, gradient) in tokens.iter().zip(output.chunks_exact(features)) {
-                let row = rows.entry(token).or_insert_with(|| vec![0.0; features]);
-                add(row, gradient);
-            }
-            rows.into_iter().collect()
-        });
-        pass.sink.take_some(pass.weights, table, rows.collect());
+        let rows = by_token(&self.tokens, &output, pass.examples, features);
+        pass.sink.take_some(pass.weights, table, rows);
         vec![None]
     }
+}
+
+/// The gradients of the rows of a table for each example, from those at its positions.
+pub(super) fn by_token(
+    tokens: &[usize],
+    gradients: &[f32],
+    examples: usize,
+    features: usize,
+) -> Vec<Vec<(usize, Vec<f32>)>> {
+    let positions = tokens.len() / examples;
+    let examples = tokens
+        .chunks_exact(positions)
+        .zip(gradients.chunks_exact(positions * features));
+    let rows = examples.map(|(tokens, gradients)| {
+        let mut rows = BTreeMap::<usize, Vec<f32>>::new();
+        for (&token, gradient) in tokens.iter().zip(gradients.chunks_exact(features)) {
+            let row = rows.entry(token).or_insert_with(|| vec![0.0; features]);
+            add(row, gradient);
+        }
+        rows.into_iter().collect()
+    });
+    rows.collect()
 }

@@ -67,6 +67,24 @@ impl Sink<'_> {
         }
     }
 
+    /// Whether it adds up.
+    pub(super) fn sums(&self) -> bool {
+        matches!(self, Self::Summed(_))
+    }
+
+    /// Takes finished gradients of a tensor: one row for each example, or any number of rows if they are
+    /// added up.
+    pub(super) fn take_rows(&mut self, weights: &Weights, slot: Slot, rows: Vec<f32>) {
+        let range = weights.range(slot);
+        match self {
+            Self::Summed(sum) => {
+                let rows = rows.chunks_exact(range.len());
+                rows.for_each(|row| super::kernels::add(&mut sum[range.clone()], row));
+            }
+            Self::Apart(apart) => apart.pieces.push((range, Piece::Rows(rows))),
+        }
+    }
+
     /// Takes a gradient that is the outer product of two rows for each example.
     pub(super) fn take_outer(
         &mut self,

@@ -3,11 +3,12 @@
 use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::{add, dot, sum, vectorised},
-    tape::{Pass, Step, Tape, Value},
+    norms::{Affine, normalised},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 /// Added to the variance of a group.
-const EPSILON: f32 = 1e-5;
+pub(super) const EPSILON: f32 = 1e-5;
 
 /// Normalises groups of channels of each example, then scales and shifts each channel.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,20 @@ impl GroupNorm {
     /// # Shapes
     /// - `input` and output: `[examples][channels][height][width]`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let [input] = match tape.place([input]) {
+            Placed::Rows(rows) => rows,
+            Placed::Tensors([input], on) => {
+                let group = self.channels / self.groups * self.plane;
+                let groups = input.reshape([tape.examples, self.groups, group]);
+                let affine = Affine {
+                    scale: self.scale,
+                    shift: self.shift,
+                    over: [tape.examples, self.channels, self.plane],
+                    along: 1,
+                };
+                return affine.forward_on(on, normalised(groups, EPSILON), tape);
+            }
+        };
         let (scale, shift) = (tape.weights.at(self.scale), tape.weights.at(self.shift));
         let node = input.node();
         let mut normal = input.into_rows();

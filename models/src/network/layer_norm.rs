@@ -2,9 +2,10 @@
 
 use super::{
     blueprint::{Blueprint, Initial, Slot},
-    group_norm::normalise_groups,
+    group_norm::{EPSILON, normalise_groups},
     kernels::{add, dot, sum, vectorised},
-    tape::{Pass, Step, Tape, Value},
+    norms::{Affine, normalised},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 /// Normalises each position, then scales and shifts each feature.
@@ -32,6 +33,19 @@ impl LayerNorm {
     /// # Shapes
     /// - `input` and output: `[examples][positions][features]`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let [input] = match tape.place([input]) {
+            Placed::Rows(rows) => rows,
+            Placed::Tensors([input], on) => {
+                let over = [tape.examples, self.positions, self.features];
+                let affine = Affine {
+                    scale: self.scale,
+                    shift: self.shift,
+                    over,
+                    along: 2,
+                };
+                return affine.forward_on(on, normalised(input.reshape(over), EPSILON), tape);
+            }
+        };
         let (scale, shift) = (tape.weights.at(self.scale), tape.weights.at(self.shift));
         let node = input.node();
         let mut normal = input.into_rows();

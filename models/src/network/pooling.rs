@@ -2,7 +2,7 @@
 
 use super::{
     kernels::{add, sum, vectorised},
-    tape::{Pass, Step, Tape, Value},
+    tape::{Pass, Placed, Step, Tape, Value},
 };
 
 vectorised! {
@@ -67,6 +67,14 @@ vectorised! {
 /// - `images`: `[examples][channels][plane]`
 /// - output: `[examples][channels]`
 pub(super) fn average(images: Value, plane: usize, tape: &mut Tape) -> Value {
+    let [images] = match tape.place([images]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([images], _) => {
+            let channels = images.dims()[1] / plane;
+            let planes = images.reshape([tape.examples, channels, plane]);
+            return Value::Tensor(planes.mean_dim(2).squeeze_dim(2));
+        }
+    };
     let planes = images.rows().chunks_exact(plane);
     let means = planes
         .map(|plane| sum(plane) / plane.len() as f32)
@@ -99,6 +107,13 @@ pub(super) fn average_positions(
     [positions, features]: [usize; 2],
     tape: &mut Tape,
 ) -> Value {
+    let [sequences] = match tape.place([sequences]) {
+        Placed::Rows(rows) => rows,
+        Placed::Tensors([sequences], _) => {
+            let sequences = sequences.reshape([tape.examples, positions, features]);
+            return Value::Tensor(sequences.mean_dim(1).squeeze_dim(1));
+        }
+    };
     let input = sequences.rows();
     let mut means = vec![0.0; input.len() / positions];
     let examples = input.chunks_exact(positions * features);

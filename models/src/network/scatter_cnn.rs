@@ -42,7 +42,7 @@ impl ScatterCnn {
 
 impl Architecture for ScatterCnn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let mut maps = self.scattering.scatter(input.rows());
+        let mut maps = self.scattering.scatter(input.entered().rows());
         let [_, height, width] = self.scattering.output();
         normalise_groups(&mut maps, MAPS / GROUPS * height * width);
         let x = relu(self.conv1.forward(tape.input(maps), tape), tape);

@@ -4,16 +4,43 @@
 //! thing computed, what is needed to go back. One backward pass then gives the gradients at all
 //! outputs, and each layer forms its weight gradients on the way, for every example apart or for
 //! all together. A network's author writes the forward pass once. Off, the tape keeps nothing.
+//!
+//! The weights say where a pass computes: on the CPU as above, or on a device, where values are burn's
+//! tensors and `taps.rs` says how weight gradients come about. Each layer asks the tape which.
 
 use std::rc::Rc;
 
+use burn::tensor::Tensor;
+
 use super::{
+    blueprint::Slot,
+    device::{DeviceError, OnDevice},
     gradients::{PerExample, Sink},
+    taps::{self, Gradient, Taps},
     weights::Weights,
 };
 
 /// One row of numbers for each example.
-pub(super) struct Value {
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are a few for each layer")]
+pub(super) enum Value {
+    /// On the host.
+    Rows(Rows),
+    /// On the device that computes, `[examples, numbers]`.
+    Tensor(Tensor<2>),
+}
+
+/// Values where their tape computes.
+pub(super) enum Placed<'a, const N: usize> {
+    /// On the CPU.
+    Rows([Rows; N]),
+    /// On a device, with its weights.
+    Tensors([Tensor<2>; N], &'a OnDevice),
+}
+
+/// One row of numbers for each example, on the host.
+#[derive(Clone)]
+pub(super) struct Rows {
     rows: Rc<Vec<f32>>,
     /// Where the tape has it; none if no gradient is wanted.
     node: Option<usize>,
@@ -22,8 +49,12 @@ pub(super) struct Value {
 /// The weights, and what a forward pass leaves behind.
 pub(super) struct Tape<'a> {
     pub(super) weights: &'a Weights,
+    /// On a device with those that fill up the microbatch.
     pub(super) examples: usize,
+    /// Those that count.
+    given: usize,
     records: Option<Vec<Record>>,
+    taps: Taps,
 }
 
 struct Record {
@@ -47,6 +78,35 @@ pub(super) struct Pass<'a> {
 }
 
 impl Value {
+    /// The same value for another layer.
+    pub(super) fn again(&self) -> Self {
+        self.clone()
+    }
+
+    /// What entered the network: it lies on the host until a layer takes it.
+    ///
+    /// # Panics
+    /// For what a layer computed on a device: a mistake in a network, which any test shows.
+    pub(super) fn entered(self) -> Rows {
+        match self {
+            Self::Rows(rows) => rows,
+            Self::Tensor(_) => unreachable!("only what enters a network is read on the host"),
+        }
+    }
+
+    /// All rows, one after the other, copied to the host if need be.
+    pub(super) fn to_host(&self) -> Result<Vec<f32>, DeviceError> {
+        match self {
+            Self::Rows(rows) => Ok(rows.rows().to_vec()),
+            Self::Tensor(tensor) => {
+                let data = tensor.clone().inner().try_into_data();
+                taps::to_host(data.map_err(DeviceError::computation)?)
+            }
+        }
+    }
+}
+
+impl Rows {
     /// All rows, one after the other.
     pub(super) fn rows(&self) -> &[f32] {
         &self.rows
@@ -55,14 +115,6 @@ impl Value {
     /// The same rows, to be kept for the way back.
     pub(super) fn kept(&self) -> Rc<Vec<f32>> {
         Rc::clone(&self.rows)
-    }
-
-    /// The same value for another layer.
-    pub(super) fn again(&self) -> Self {
-        Self {
-            rows: self.kept(),
-            node: self.node,
-        }
     }
 
     /// Where the tape has it.
@@ -81,8 +133,13 @@ impl<'a> Tape<'a> {
     pub(super) fn off(weights: &'a Weights, examples: usize) -> Self {
         Self {
             weights,
-            examples,
+            examples: match weights.on_device() {
+                Some(on) => on.filled(examples),
+                None => examples,
+            },
+            given: examples,
             records: None,
+            taps: Taps::default(),
         }
     }
 
@@ -97,7 +154,35 @@ impl<'a> Tape<'a> {
     /// What enters the network; no gradient is wanted there.
     pub(super) fn input(&self, rows: Vec<f32>) -> Value {
         let rows = Rc::new(rows);
-        Value { rows, node: None }
+        Value::Rows(Rows { rows, node: None })
+    }
+
+    /// Values where this tape computes.
+    pub(super) fn place<const N: usize>(&self, values: [Value; N]) -> Placed<'a, N> {
+        let Some(on) = self.weights.on_device() else {
+            // Without a device no layer makes a tensor.
+            return Placed::Rows(values.map(Value::entered));
+        };
+        let tensors = values.map(|value| match value {
+            Value::Tensor(tensor) => tensor,
+            Value::Rows(Rows { rows, .. }) => {
+                on.upload(&rows, [self.examples, rows.len() / self.examples])
+            }
+        });
+        Placed::Tensors(tensors, on)
+    }
+
+    /// Notes what a layer with weights computed on a device, and how its weight gradients come from the
+    /// gradient there.
+    pub(super) fn tap(
+        &mut self,
+        output: Tensor<2>,
+        form: impl FnOnce(Tensor<2>) -> Vec<(Slot, Gradient)> + 'static,
+    ) -> Value {
+        Value::Tensor(match self.records {
+            Some(_) => self.taps.add(output, form),
+            None => output,
+        })
     }
 
     /// Notes what a layer with weights computed from its inputs, and the way back. The step gets the rows
@@ -105,7 +190,7 @@ impl<'a> Tape<'a> {
     pub(super) fn layer<S: Step + 'static>(
         &mut self,
         rows: Vec<f32>,
-        inputs: &[&Value],
+        inputs: &[&Rows],
         step: impl FnOnce(Rc<Vec<f32>>) -> S,
     ) -> Value {
         let nodes: Vec<_> = inputs.iter().map(|input| input.node).collect();
@@ -121,13 +206,13 @@ impl<'a> Tape<'a> {
     ) -> Value {
         let rows = Rc::new(rows);
         let Some(records) = &mut self.records else {
-            return Value { rows, node: None };
+            return Value::Rows(Rows { rows, node: None });
         };
         let step = Box::new(step(Rc::clone(&rows)));
         let inputs = inputs.to_vec();
         records.push(Record { inputs, step });
         let node = Some(records.len() - 1);
-        Value { rows, node }
+        Value::Rows(Rows { rows, node })
     }
 
     /// As [`layer_at`](Self::layer_at), for what has no weights: not noted where no input wants a gradient.
@@ -144,20 +229,42 @@ impl<'a> Tape<'a> {
     }
 
     /// Goes back from the gradient at `output` and keeps each example's gradient apart.
-    pub(super) fn apart(self, output: &Value, gradient: Vec<f32>) -> PerExample {
-        let sink = Sink::apart(self.weights, self.examples);
-        match self.back(output, gradient, sink) {
-            Sink::Apart(apart) => apart.sorted(),
+    pub(super) fn apart(
+        self,
+        output: Value,
+        gradient: Vec<f32>,
+    ) -> Result<PerExample, DeviceError> {
+        let sink = Sink::apart(self.weights, self.given);
+        match self.back(output, gradient, sink)? {
+            Sink::Apart(apart) => Ok(apart.sorted()),
             Sink::Summed(_) => unreachable!("the sink given was one that keeps apart"),
         }
     }
 
     /// Goes back from the gradient at `output` and adds up the gradients of all examples.
-    pub(super) fn summed(self, output: &Value, gradient: Vec<f32>, sum: &'a mut [f32]) {
-        self.back(output, gradient, Sink::Summed(sum));
+    pub(super) fn summed(
+        self,
+        output: Value,
+        gradient: Vec<f32>,
+        sum: &'a mut [f32],
+    ) -> Result<(), DeviceError> {
+        self.back(output, gradient, Sink::Summed(sum)).map(|_| ())
     }
 
-    fn back(self, output: &Value, gradient: Vec<f32>, sink: Sink<'a>) -> Sink<'a> {
+    fn back(
+        self,
+        output: Value,
+        gradient: Vec<f32>,
+        mut sink: Sink<'a>,
+    ) -> Result<Sink<'a>, DeviceError> {
+        let output = match output {
+            Value::Rows(output) => output,
+            Value::Tensor(output) => {
+                let to = (self.weights, &mut sink);
+                self.taps.back(output, gradient, self.given, to)?;
+                return Ok(sink);
+            }
+        };
         let records = self.records.unwrap_or_default();
         let mut pass = Pass {
             weights: self.weights,
@@ -184,7 +291,7 @@ impl<'a> Tape<'a> {
                 }
             }
         }
-        pass.sink
+        Ok(pass.sink)
     }
 }
 

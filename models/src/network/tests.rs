@@ -1,3 +1,5 @@
+mod devices;
+
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::{
@@ -201,6 +203,7 @@ impl Case {
             .weights(&self.weights())
             .expect("as long as the layout");
         let apart = self.network.per_example(&weights, batch);
+        let apart = apart.expect("gradients");
         let row = |example| {
             let mut gradient = vec![f32::NAN; apart.parameters()];
             apart.write(example, &mut gradient);
@@ -269,7 +272,7 @@ fn losses_agree_with_the_oracle_with_tape_and_without() {
         let batch = case.batch(&[1, 2, 3, 4]);
         for mut tape in [Tape::off(&weights, 4), Tape::recording(&weights, 4)] {
             let output = case.network.forward(&batch.inputs, &mut tape);
-            let (losses, _) = case.network.losses(&output, &batch);
+            let (losses, _) = case.network.losses(&output, &batch).expect("losses");
             for (loss, seed) in losses.into_iter().zip(1..) {
                 let expected = case.oracle_loss(&values, seed);
                 let allowed = 1e-5 * (1.0 + expected);
@@ -292,7 +295,8 @@ fn the_plain_gradient_is_the_sum_of_the_gradients_of_the_examples() {
             .weights(&case.weights())
             .expect("as long as the layout");
         let mut plain = vec![0.0; case.network.layout().parameters()];
-        case.network.add_gradient(&weights, &batch, &mut plain);
+        let added = case.network.add_gradient(&weights, &batch, &mut plain);
+        added.expect("a gradient");
         let gradients = case.gradients(&batch);
         let largest = plain.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
         for (at, plain) in plain.iter().enumerate() {

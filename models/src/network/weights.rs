@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use consilium_proto::Layout;
 
-use super::blueprint::Slot;
+use super::{blueprint::Slot, device::OnDevice};
 
 /// All weights of a network; made once a step and shared by its microbatches.
 pub struct Weights {
     values: Vec<f32>,
     ranges: Vec<Range<usize>>,
+    on_device: Option<OnDevice>,
 }
 
 impl Weights {
@@ -17,7 +18,20 @@ impl Weights {
         Self {
             values: values.to_vec(),
             ranges: layout.ranges().map(|(_, range)| range).collect(),
+            on_device: None,
         }
+    }
+
+    /// With a copy on a device, which then computes, so many examples at a time.
+    pub(super) fn on(mut self, device: &burn::tensor::Device, microbatch: usize) -> Self {
+        let tensors = self.ranges.iter().map(|range| &self.values[range.clone()]);
+        self.on_device = Some(OnDevice::new(device, tensors, microbatch));
+        self
+    }
+
+    /// The copy on a device, if one computes.
+    pub(super) fn on_device(&self) -> Option<&OnDevice> {
+        self.on_device.as_ref()
     }
 
     /// The numbers of one tensor, row by row.

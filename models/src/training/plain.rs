@@ -62,7 +62,7 @@ impl Gradients for Plain {
         let work = |hand: &mut (Vec<f32>, Vec<f32>, u64), batch| {
             let (sum, gradient, not_finite) = hand;
             gradient.fill(0.0);
-            context.network.add_gradient(&ready, &batch, gradient);
+            context.network.add_gradient(&ready, &batch, gradient)?;
             if gradient.iter().all(|value| value.is_finite()) {
                 sum.iter_mut()
                     .zip(gradient)

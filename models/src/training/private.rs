@@ -187,7 +187,7 @@ pub(super) fn each_gradient(
         _ => vec![0.0; 2 * weights.len()],
     };
     context.microbatches(picks, size, room, |room, batch| {
-        let apart = context.network.per_example(&ready, &batch);
+        let apart = context.network.per_example(&ready, &batch)?;
         for first in (0..apart.examples()).step_by(views) {
             if views == 1 {
                 take(Gradient::Parts(&apart.parts(first)))?;

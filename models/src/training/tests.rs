@@ -1,3 +1,5 @@
+mod devices;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -422,7 +424,8 @@ fn a_plain_step_is_the_sum_of_gradients_over_the_batch_size() {
         batch.push(input, *target).expect("a sound example");
     }
     let mut sum = vec![0.0; setting.weights.len()];
-    setting.network.add_gradient(&weights, &batch, &mut sum);
+    let added = setting.network.add_gradient(&weights, &batch, &mut sum);
+    added.expect("a gradient");
     for (moved, gradient) in outcome.update.values().iter().zip(sum) {
         assert!(
             (moved + 0.5 * gradient / 7.0).abs() < 1e-5,

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Added to the variance of an output channel's weights, so that equal weights divide by no zero.
-const EPSILON: f32 = 1e-6;
+pub(super) const EPSILON: f32 = 1e-6;
 
 /// Weights as they slide.
 pub(super) struct Kernel {
