@@ -5,7 +5,8 @@
 //! and moves the weights. **Neighbouring data sets differ by one patient**, added or removed; the
 //! patient is protected from everyone who sees the update. That a patient touches nothing but its
 //! own summand is what the tests `no_gradient_depends_on_the_others_in_a_batch` here and
-//! `the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit` of the networks hold.
+//! `the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit` of the networks hold. On
+//! other devices than the CPU it is checked, not built in: `network/device.rs`.
 
 pub mod audit;
 mod batch;
@@ -128,8 +129,8 @@ pub enum TrainError {
     /// A batch of 0 in the plan.
     #[error("the plan's batch size is 0")]
     NoBatch,
-    /// Weights that do not fit the network.
-    #[error("the weights do not fit the plan's network")]
+    /// Weights that do not fit the network, or a device that failed.
+    #[error(transparent)]
     Network(#[from] NetworkError),
     /// The grant pays for something else, or for another secret.
     #[error(transparent)]
