@@ -4,7 +4,7 @@
 //! for inference and training (`tape.rs` says how); nothing in a network's file speaks of privacy.
 //! **No layer mixes examples**: what one example contributes depends on that example and the
 //! weights alone, which is what clipping per patient rests on. A test holds every network to it,
-//! bit for bit on the CPU, and to rounding on burn's devices (`device.rs`).
+//! bit for bit, and devices are checked before they are used (`device.rs`).
 
 mod activation;
 mod attention;

@@ -5,7 +5,8 @@
 //! and moves the weights. **Neighbouring data sets differ by one patient**, added or removed; the
 //! patient is protected from everyone who sees the update. That a patient touches nothing but its
 //! own summand is what the tests `no_gradient_depends_on_the_others_in_a_batch` here and
-//! `the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit` of the networks hold.
+//! `the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit` of the networks hold. On
+//! other devices than the CPU it is checked, not built in: `network/device.rs`.
 
 pub mod audit;
 mod batch;
@@ -38,7 +39,7 @@ use self::{
 };
 use crate::{
     imaging::Preprocess,
-    network::{Network, NetworkError},
+    network::{Device, Network, NetworkError},
 };
 
 /// What one site has to do in one round.
@@ -129,13 +130,13 @@ pub enum TrainError {
     /// A batch of 0 in the plan.
     #[error("the plan's batch size is 0")]
     NoBatch,
-    /// The audit follows single gradients through flat clipping, and knows no other.
+    /// Canaries have the norm that flat clipping leaves as it is.
     #[error(
-        "the audit knows neither `privacy.clipping` nor `training.views`: leave them out of its plan"
+        "the audit's canaries are made for flat clipping: leave `privacy.clipping` out of its plan"
     )]
-    NotAudited,
-    /// Weights that do not fit the network.
-    #[error("the weights do not fit the plan's network")]
+    OtherClipping,
+    /// Weights that do not fit the network, or a device that failed.
+    #[error(transparent)]
     Network(#[from] NetworkError),
     /// The grant pays for something else, or for another secret.
     #[error(transparent)]
@@ -285,6 +286,10 @@ fn gradients(
                 .clipping_norm
                 .try_into()
                 .map_err(TrainError::Plan)?;
+            // On our own kernels no example touches another's gradient, by construction.
+            if network.device() != Device::Cpu {
+                network.check()?;
+            }
             let clipping = clipping(plan.privacy.clipping, network.layout());
             let private = Private::new(grant, &secret, batch_size, norm)?;
             Ok(Box::new(private.clipped(clipping)))

@@ -1,17 +1,22 @@
 //! Where a network computes: on kernels of our own, or on burn's tensors, which graphics cards have too.
 //!
-//! On the CPU the bits of a gradient depend on its example and the weights alone, and a round can be
-//! repeated bit for bit. On burn's devices no layer mixes examples either, but a row of a product may be
-//! rounded differently in another place of its microbatch. Gradients are clipped and summed on the host
-//! from the numbers that the device gave, whatever they are: the bound on what a patient
-//! contributes holds on every device.
+//! On the CPU the bits of a gradient depend on its example and the weights alone, by construction, and
+//! a round can be repeated bit for bit. On burn's devices no layer mixes examples either, all microbatches
+//! have one shape, and gradients are clipped and summed on the host; but nobody promises that a row is
+//! rounded alike in every place. It was wherever it was tried, and private training rests on it: a patient
+//! who changed the last bits of others' gradients would contribute a little more than the clipping
+//! norm. So [`Network::check`] looks before a network trains. Another driver may round otherwise: a round on
+//! such a device need not repeat bit for bit elsewhere.
 
 use std::{fmt, str::FromStr};
 
 use burn::tensor::{Tensor, TensorData};
 use consilium_proto::plan::Loss;
 
-use super::{Network, NetworkError, Target, TextSizes, blueprint, blueprint::Slot, resnet_gn};
+use super::{
+    Network, NetworkError, Target, TextSizes, Weights, blueprint, blueprint::Slot, cnn_small,
+    resnet_gn,
+};
 use crate::random::Random;
 
 /// Where a network computes. Written `cpu`, `tensors`, `gpu:0` or `vulkan:0`.
@@ -51,15 +56,14 @@ pub enum DeviceError {
     #[error("the device could not compute")]
     Computation(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It computes something else than the CPU.
+    #[error("{0} computes wrong numbers: its driver is at fault; use another device, or `cpu`")]
+    Wrong(Device),
+    /// The bits of a gradient depend on other examples.
     #[error(
-        "{device} computes wrong numbers (network `{network}`): its driver is at fault; use another, or `cpu`"
+        "{0} rounds an example's gradient by its place among others: private training needs another \
+         device, or `cpu`"
     )]
-    Wrong {
-        /// The device.
-        device: Device,
-        /// The network that told.
-        network: &'static str,
-    },
+    Mixes(Device),
 }
 
 impl DeviceError {
@@ -99,21 +103,16 @@ impl FromStr for Device {
 }
 
 impl Device {
-    /// Trains a few steps' worth of gradients on small networks and compares them with the CPU's.
+    /// Checks small networks that have every layer.
     ///
     /// A bad driver may end the process: run this in a child process before the device is used.
     ///
     /// # Errors
-    /// A device that is absent, fails or computes something else than the CPU.
+    /// As [`Network::check`], and a device that is absent.
     pub fn check(self) -> Result<(), NetworkError> {
-        for (network, make) in CHECKED {
-            let answers = |device| answers(&make()?.on(device)?);
-            if !agree(&answers(Self::Cpu)?, &answers(self)?) {
-                let device = self;
-                return Err(DeviceError::Wrong { device, network }.into());
-            }
-        }
-        Ok(())
+        CHECKED
+            .iter()
+            .try_for_each(|make| make()?.on(self)?.check())
     }
 
     /// burn's name for it; none for kernels of our own.
@@ -199,14 +198,19 @@ fn upload<const D: usize>(
 type Make = fn() -> Result<Network, NetworkError>;
 
 /// Networks that have every layer.
-const CHECKED: [(&str, Make); 2] = [
-    ("resnet-gn", || {
+const CHECKED: [Make; 3] = [
+    || {
+        let mut on = blueprint::Blueprint::default();
+        let network = cnn_small::CnnSmall::new(&mut on, [1, 12, 12], 2);
+        Network::new(Box::new(network), on, [144, 2], Loss::CrossEntropy)
+    },
+    || {
         let mut on = blueprint::Blueprint::default();
         let sizes = resnet_gn::Sizes { width: 8, depth: 2 };
         let network = resnet_gn::ResnetGn::new(&mut on, [1, 12, 12], sizes, 2);
         Network::new(Box::new(network), on, [144, 2], Loss::CrossEntropy)
-    }),
-    ("text", || {
+    },
+    || {
         let sizes = TextSizes {
             tokens: 2,
             positions: 8,
@@ -216,29 +220,56 @@ const CHECKED: [(&str, Make); 2] = [
             blocks: 1,
         };
         Network::text_classifier(sizes, 2)
-    }),
+    },
 ];
 
-/// Outputs and gradients of three examples.
-fn answers(network: &Network) -> Result<Vec<f32>, NetworkError> {
-    let weights = network.weights(network.initial(3).as_slice())?;
-    let mut random = Random::new(&[4]);
-    let (mut batch, mut inputs) = (network.batch(), Vec::new());
-    for example in 0..3 {
-        let input: Vec<f32> = (0..network.inputs())
-            .map(|_| 1.0 + random.symmetric(1.0))
-            .collect();
-        batch.push(&input, Target::Class(example % 2))?;
-        inputs.extend(input);
+impl Network {
+    /// Compares outputs and gradients of made-up examples with the CPU's, and each gradient with
+    /// itself beside other examples: there it must have the same bits.
+    ///
+    /// # Errors
+    /// A device that fails, computes something else than the CPU, or mixes examples.
+    pub fn check(&self) -> Result<(), NetworkError> {
+        let values = self.initial(3);
+        let here = Weights::new(&self.layout, values.as_slice());
+        let there = self.weights(values.as_slice())?;
+        let answers = self.answers(&there, &[1, 2, 3])?;
+        if !agree(&self.answers(&here, &[1, 2, 3])?, &answers) {
+            return Err(DeviceError::Wrong(self.device).into());
+        }
+        let last = self.answers(&there, &[3])?;
+        let same_bits = |(among, alone): (&f32, &f32)| among.to_bits() == alone.to_bits();
+        if !answers.iter().rev().zip(last.iter().rev()).all(same_bits) {
+            return Err(DeviceError::Mixes(self.device).into());
+        }
+        Ok(())
     }
-    let mut answers = network.predict(&weights, &inputs)?;
-    let apart = network.per_example(&weights, &batch)?;
-    let mut gradient = vec![0.0; apart.parameters()];
-    for example in 0..3 {
-        apart.write(example, &mut gradient);
-        answers.extend_from_slice(&gradient);
+
+    /// The output and then the gradient of each example.
+    fn answers(&self, weights: &Weights, seeds: &[u64]) -> Result<Vec<f32>, NetworkError> {
+        let (mut batch, mut answers) = (self.batch(), Vec::new());
+        for &seed in seeds {
+            let mut random = Random::new(&[4, seed]);
+            let number = |_| 1.0 + random.symmetric(1.0);
+            let input: Vec<f32> = (0..self.inputs).map(number).collect();
+            batch.push(
+                &input,
+                match self.loss {
+                    Loss::CrossEntropy => Target::Class(seed as usize % self.outputs),
+                    Loss::MeanSquaredError => Target::Value(seed as f32),
+                },
+            )?;
+        }
+        let outputs = self.predict(weights, &batch.inputs)?;
+        let apart = self.per_example(weights, &batch)?;
+        let mut gradient = vec![0.0; apart.parameters()];
+        for (example, outputs) in outputs.chunks_exact(self.outputs).enumerate() {
+            apart.write(example, &mut gradient);
+            answers.extend_from_slice(outputs);
+            answers.extend_from_slice(&gradient);
+        }
+        Ok(answers)
     }
-    Ok(answers)
 }
 
 /// Whether numbers differ by rounding alone.

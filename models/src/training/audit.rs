@@ -175,8 +175,8 @@ pub fn audit<M: Mechanism>(
         stop,
     } = subject;
     let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
-    if plan.privacy.clipping != Clipping::Flat || plan.training.views > 1 {
-        return Err(TrainError::NotAudited);
+    if plan.privacy.clipping != Clipping::Flat {
+        return Err(TrainError::OtherClipping);
     }
     let mut auditor = Auditor::new(claim, canaries, batch_size);
     let steps = plan.rounds.saturating_mul(plan.training.steps);
