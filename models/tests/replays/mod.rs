@@ -105,7 +105,8 @@ fn a_replay_ends_in_the_rounds_own_digest_and_sees_the_noise_that_was_charged() 
     assert_eq!(replay.digest, digest);
     assert_eq!(replay.seen.irregularities(), []);
     let (low, high) = replay.seen.residuals.deviation_bounds().expect("noise");
-    assert!(low > 0.97 && low < 1.0 && high > 1.0 && high < 1.03);
+    // Five standard errors wide on either side, and five more for chance.
+    assert!(low > 0.95 && low < 1.0 && high > 1.0 && high < 1.05);
     assert_eq!((replay.unreadable, replay.patients), (0, PATIENTS));
     assert_eq!(replay.drawn.len(), STEPS as usize);
     assert_eq!(all.residuals.steps(), STEPS);
