@@ -13,7 +13,7 @@ use consilium_models::{
     network::{Network, Target},
     random::Random,
     training::{
-        Examples, LoadError, StopFlag,
+        Examples, LoadError, StopFlag, TrainError,
         audit::{Breach, Canaries, Claim, Findings, Mechanism, Product, Subject, audit},
     },
 };
@@ -25,7 +25,7 @@ use consilium_privacy::{
         Budget, ChargeRequest, Entry, Grant, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat,
     },
 };
-use consilium_proto::Plan;
+use consilium_proto::{Plan, plan::Clipping};
 
 use doubles::{Double, Flaw};
 
@@ -89,11 +89,19 @@ fn claim() -> Claim {
     claim
 }
 
-fn findings<M: Mechanism>(claim: &Claim, mut mechanism: impl FnMut(u32) -> M) -> Findings {
-    let (plan, examples) = (plan(), square());
-    let network = Network::from_plan(&plan).expect("a network");
+fn findings<M: Mechanism>(claim: &Claim, mechanism: impl FnMut(u32) -> M) -> Findings {
+    audited(&plan(), mechanism, claim).expect("an audit")
+}
+
+fn audited<M: Mechanism>(
+    plan: &Plan,
+    mut mechanism: impl FnMut(u32) -> M,
+    claim: &Claim,
+) -> Result<Findings, TrainError> {
+    let examples = square();
+    let network = Network::from_plan(plan).expect("a network");
     let subject = Subject {
-        plan: &plan,
+        plan,
         network: &network,
         examples: &examples,
         threads: NonZeroUsize::new(2).expect("two"),
@@ -102,7 +110,16 @@ fn findings<M: Mechanism>(claim: &Claim, mut mechanism: impl FnMut(u32) -> M) ->
     let parameters = network.layout().parameters();
     let canaries = Canaries::new(1000, 300, parameters, 2).expect("enough weights");
     let made = |round| Ok(mechanism(round));
-    audit(subject, claim, &canaries, made, |_| {}).expect("an audit")
+    audit(subject, claim, &canaries, made, |_| {})
+}
+
+#[test]
+fn canaries_are_no_measure_of_other_clipping() {
+    let (mut plan, claim) = (plan(), claim());
+    plan.privacy.clipping = Clipping::PerLayer;
+    let double = |round| Double::new(Flaw::None, round, &claim, BATCH, STEPS);
+    let refused = audited(&plan, double, &claim).expect_err("made for flat clipping");
+    assert!(matches!(refused, TrainError::OtherClipping), "{refused}");
 }
 
 fn breaches_of(flaw: Flaw) -> Vec<Breach> {

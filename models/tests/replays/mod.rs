@@ -1,7 +1,7 @@
 //! Past rounds repeated: by the code that ran them, and by sound code.
 
 use consilium_models::training::{
-    Job, Protection, TrainError,
+    Job, Protection,
     audit::{PastRound, Repeated, Replay, Seen, replay_round},
     train_round,
 };
@@ -12,6 +12,7 @@ use super::*;
 
 /// One round of a study, and the threads that it runs on.
 struct Past {
+    plan: Plan,
     examples: Square,
     weights: ParameterVector,
     threads: usize,
@@ -20,8 +21,13 @@ struct Past {
 
 impl Past {
     fn new() -> Self {
-        let network = Network::from_plan(&plan()).expect("a network");
+        Self::of(plan())
+    }
+
+    fn of(plan: Plan) -> Self {
+        let network = Network::from_plan(&plan).expect("a network");
         Self {
+            plan,
             examples: square(),
             weights: network.initial(3),
             threads: 1,
@@ -31,10 +37,9 @@ impl Past {
 
     /// Trains it as in a hospital, and gives the digest of the update that it sends.
     fn train(&self, protection: Protection) -> [u8; 32] {
-        let plan = plan();
-        let network = Network::from_plan(&plan).expect("a network");
+        let network = Network::from_plan(&self.plan).expect("a network");
         let job = Job {
-            plan: &plan,
+            plan: &self.plan,
             network: &network,
             weights: &self.weights,
             round: 2,
@@ -50,7 +55,7 @@ impl Past {
     }
 
     fn try_replay(&self, mechanism: impl Repeated, all: &mut Seen) -> Result<Replay, TrainError> {
-        let (mut plan, claim) = (plan(), claim());
+        let (mut plan, claim) = (self.plan.clone(), claim());
         plan.training.steps = self.steps;
         let network = Network::from_plan(&plan).expect("a network");
         let subject = Subject {
@@ -80,13 +85,12 @@ fn nothing_seen() -> Seen {
 }
 
 fn product(entry: &Entry, secret: &MasterSecret) -> Product {
-    replayed(entry, secret).expect("its own secret")
+    replayed(entry, secret, &plan()).expect("its own secret")
 }
 
-fn replayed(entry: &Entry, secret: &MasterSecret) -> Result<Product, TrainError> {
-    let plan = plan();
-    let network = Network::from_plan(&plan).expect("a network");
-    Product::replay(entry, secret, &plan, &network, claim().clipping_norm())
+fn replayed(entry: &Entry, secret: &MasterSecret, plan: &Plan) -> Result<Product, TrainError> {
+    let network = Network::from_plan(plan).expect("a network");
+    Product::replay(entry, secret, plan, &network, claim().clipping_norm())
 }
 
 /// The key is new in every run. False alarms: 1 in 80 000 by noise and batches.
@@ -110,6 +114,31 @@ fn a_replay_ends_in_the_rounds_own_digest_and_sees_the_noise_that_was_charged() 
     assert_eq!((replay.unreadable, replay.patients), (0, PATIENTS));
     assert_eq!(replay.drawn.len(), STEPS as usize);
     assert_eq!(all.residuals.steps(), STEPS);
+}
+
+/// False alarms: 1 in 80 000 for each plan.
+#[test]
+fn a_replay_clips_and_averages_views_as_the_plan_says() {
+    let automatic = Clipping::Automatic { gamma: 0.1 };
+    for (clipping, views) in [(Clipping::PerLayer, 1), (automatic, 1), (Clipping::Flat, 3)] {
+        let mut plan = plan();
+        (plan.privacy.clipping, plan.training.views) = (clipping, views);
+        let past = Past::of(plan.clone());
+        let secret = MasterSecret::random().expect("randomness");
+        let (grant, entry) = grant(&claim(), 2, &secret);
+        let key = SealingKey::from_bytes([8; 32]);
+        let kept = secret.seal(&key).expect("room");
+        let digest = past.train(Protection::Private { grant, secret });
+        let secret = MasterSecret::open(&key, &kept).expect("its own seal");
+        let product = replayed(&entry, &secret, &plan).expect("its own secret");
+        let replay = past.replay(product, &mut nothing_seen());
+        assert_eq!(replay.digest, digest, "{clipping:?}, {views} views");
+        assert_eq!(
+            replay.seen.irregularities(),
+            [],
+            "{clipping:?}, {views} views"
+        );
+    }
 }
 
 #[test]
@@ -138,7 +167,7 @@ fn other_weights_other_data_and_another_secret_do_not_pass_for_the_round() {
     );
 
     let stranger = MasterSecret::random().expect("randomness");
-    let refused = replayed(&entry, &stranger);
+    let refused = replayed(&entry, &stranger, &plan());
     assert!(matches!(
         refused.err(),
         Some(TrainError::Grant(GrantError::OtherSecret { .. }))
