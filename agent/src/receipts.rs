@@ -76,7 +76,9 @@ pub(crate) enum ReceiptError {
     Call { code: ErrorCode, reason: String },
     #[error("this site or its coordinator is not in the roster")]
     NotInRoster,
-    #[error("ALARM: the coordinator's transparency log is not believed, see `evidence`: {0}")]
+    #[error(
+        "ALARM: the coordinator's transparency log is not believed; what it showed is kept in the table `evidence` of agent.db: {0}"
+    )]
     Distrust(String),
     #[error(transparent)]
     Stale(#[from] StaleLedger),

@@ -78,6 +78,7 @@ pub mod release;
 pub mod sampling;
 pub mod seal;
 pub mod step;
+mod vectors;
 
 /// Value that does not fit where it was given: what it is, what is allowed, what was found.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

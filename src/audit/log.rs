@@ -9,7 +9,7 @@
 //! Receipts show what one site was told. The log shows what was logged of all sites, also of one
 //! that put back an older copy of its folder with the receipts in it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
 use consilium_agent::membership::Membership;
@@ -189,6 +189,13 @@ impl Verdict {
     /// What was logged of a site must be in its ledger, unless it was logged after the export.
     fn compare_leaves(&mut self, log: &TransparencyLog, head: &TreeHead) -> Vec<Finding> {
         let (mut findings, mut told) = (Vec::new(), HashSet::new());
+        // How far the log had come at each site's newest receipt: what stands before that was known.
+        let mut known: HashMap<&str, u64> = HashMap::new();
+        for seen in &self.seen {
+            let size = known.entry(&seen.site).or_default();
+            *size = seen.tree.size.max(*size);
+        }
+        let mut later = BTreeMap::new();
         for (number, leaf) in (0..).zip(&log.leaves) {
             let signer = leaf.signer();
             let mut sites = self.sites.iter();
@@ -204,9 +211,8 @@ impl Verdict {
                         return Err("another ledger of this site was logged".to_owned());
                     }
                     let is_later = head.at / 1000 > site.statement.at;
-                    let kept = self.seen.iter().filter(|seen| seen.site == name);
-                    let seen = kept.map(|seen| seen.tree.size).max().unwrap_or(0);
-                    if logged.sequence > newest && number >= seen && is_later {
+                    let known = known.get(name.as_str()).copied().unwrap_or(0);
+                    if logged.sequence > newest && number >= known && is_later {
                         return Ok(Some(logged.sequence));
                     }
                     let hash = logged.entry_hash;
@@ -215,7 +221,7 @@ impl Verdict {
             match judged {
                 Ok(None) => {}
                 Ok(Some(logged)) => {
-                    self.later.insert(name, (newest, logged));
+                    later.insert(name, (newest, logged));
                 }
                 // One finding a site: what follows a fork differs all along.
                 Err(reason) if told.insert(name.clone()) => findings.push(Finding {
@@ -226,6 +232,7 @@ impl Verdict {
                 Err(_) => {}
             }
         }
+        self.later = later;
         findings
     }
 }

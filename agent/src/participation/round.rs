@@ -1,9 +1,10 @@
 //! One round at this site, from the specification to the delivered update.
 //!
 //! The order is what makes it safe to die anywhere: count the training, charge, train, store the
-//! update sealed, record it, have the ledger's head logged, note that it is offered, send. A repeated round finds how far it came: a stored
-//! update is sent again as it is, under the new attempt's context; a charge without a stored
-//! update pays for the training that is repeated; an update that was offered is never made anew.
+//! update sealed, record it, have the ledger's head logged, note that it is offered, send. A
+//! repeated round finds how far it came: a stored update is sent again as it is, under the new
+//! attempt's context; a charge without a stored update pays for the training that is repeated; an
+//! update that was offered is never made anew.
 
 use std::{
     sync::Arc,

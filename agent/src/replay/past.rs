@@ -1,6 +1,6 @@
 //! What the ledger says of the rounds of a study.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use consilium_privacy::{
     accountant::{Charge, NoiseMultiplier, SamplingRate},
@@ -85,24 +85,25 @@ pub(super) fn past_rounds(entries: &[Entry], study: StudyId) -> Vec<Past> {
         let charged = entry.fact.charged();
         charged.is_some_and(|charged| charged.study == *study.as_bytes())
     };
+    let made = entries.iter().filter_map(|entry| match entry.fact {
+        Fact::Made(made) => Some((made.charge, made)),
+        _ => None,
+    });
+    let made: HashMap<u64, Made> = made.collect();
     entries
         .iter()
         .filter(of_study)
-        .filter_map(|charge| past_round(entries, charge))
+        .filter_map(|charge| past_round(charge, made.get(&charge.sequence).copied()))
         .collect()
 }
 
-fn past_round(entries: &[Entry], charge: &Entry) -> Option<Past> {
+fn past_round(charge: &Entry, made: Option<Made>) -> Option<Past> {
     let charged = charge.fact.charged()?;
     let (Purpose::Training, Charge::SampledGaussian { q, sigma, steps }) =
         (&charged.purpose, charged.charge)
     else {
         return None;
     };
-    let made = entries.iter().find_map(|entry| match entry.fact {
-        Fact::Made(made) if made.charge == charge.sequence => Some(made),
-        _ => None,
-    });
     Some(Past {
         round: charged.round,
         data_set: charged.data_set.clone(),

@@ -3,36 +3,7 @@
 //! Loops are compiled for the widest vectors of the processor they run on. Each result is fixed by
 //! IEEE 754 or is an integer, and sums run in sixteen fixed lanes: the bits are the same on all.
 
-/// Compiles a function for the widest vectors of the processor that it runs on. (A closure would not do:
-/// nothing makes the compiler put it where vectors are.)
-macro_rules! vectorised {
-    (
-        $(#[$attribute:meta])*
-        $seen:vis fn $name:ident<$life:lifetime>($($argument:ident: $kind:ty),* $(,)?)
-        $(-> $output:ty)? $body:block
-    ) => {
-        $(#[$attribute])*
-        $seen fn $name<$life>($($argument: $kind),*) $(-> $output)? {
-            struct Work<$life>($($kind),*);
-
-            impl<$life> pulp::WithSimd for Work<$life> {
-                type Output = vectorised!(@output $($output)?);
-
-                #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
-                    let Self($($argument),*) = self;
-                    $body
-                }
-            }
-
-            pulp::Arch::new().dispatch(Work($($argument),*))
-        }
-    };
-    (@output) => { () };
-    (@output $output:ty) => { $output };
-}
-
-pub(super) use vectorised;
+use crate::vectorised;
 
 /// Near 1.5 · 2⁵² floats are whole, and their bits count up with them.
 const WHOLE: f64 = 1.5 * (1_u64 << 52) as f64;

@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use zeroize::Zeroize;
 
-use super::lattice::{nearest, vectorised};
+use super::lattice::nearest;
+use crate::vectorised;
 
 /// Largest factor.
 pub(super) const LARGEST: f64 = (1 << 22) as f64;
