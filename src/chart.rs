@@ -2,9 +2,15 @@
 
 mod raster;
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{self, Write as _},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use anyhow::Result;
+
+use crate::output;
 
 /// Size of the picture and of the frame in it.
 const WIDTH: f64 = 640.0;
@@ -24,6 +30,18 @@ pub(crate) const RED: Colour = [0xd6, 0x27, 0x28];
 /// Curves of at most so many points show each of them.
 const MOST_DOTS: usize = 100;
 
+/// Of many curves, in this order and then anew: told apart by most people with colour blindness (Okabe and
+/// Ito 2008).
+pub(crate) const MANY: [Colour; 7] = [
+    [0x00, 0x72, 0xb2],
+    [0xd5, 0x5e, 0x00],
+    [0x00, 0x9e, 0x73],
+    [0xcc, 0x79, 0xa7],
+    [0xe6, 0x9f, 0x00],
+    [0x56, 0xb4, 0xe9],
+    [0x00, 0x00, 0x00],
+];
+
 /// Red, green, blue.
 pub(crate) type Colour = [u8; 3];
 
@@ -40,10 +58,44 @@ pub(crate) struct Chart {
 
 /// One curve.
 pub(crate) struct Series {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) colour: Colour,
     /// From left to right.
     pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// Where a picture goes, as a command line names it; the ending says how it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct PictureFile {
+    path: PathBuf,
+    form: Form,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Svg,
+    Png,
+}
+
+impl FromStr for PictureFile {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let path = PathBuf::from(text);
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let form = match ending.to_str() {
+            Some("svg") => Form::Svg,
+            Some("png") => Form::Png,
+            _ => return Err("a picture must end in .svg or .png"),
+        };
+        Ok(Self { path, form })
+    }
+}
+
+impl fmt::Display for PictureFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
 }
 
 /// What is drawn.
@@ -70,6 +122,18 @@ enum Anchor {
 }
 
 impl Chart {
+    /// Writes the picture whole or not at all.
+    ///
+    /// # Errors
+    /// A folder that is not there, a full disk.
+    pub(crate) fn save(&self, file: &PictureFile) -> Result<()> {
+        let bytes = match file.form {
+            Form::Svg => self.to_svg().into_bytes(),
+            Form::Png => self.to_png()?,
+        };
+        output::file(&file.path, &bytes)
+    }
+
     pub(crate) fn to_svg(&self) -> String {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
@@ -147,7 +211,7 @@ impl Chart {
             marks.push(text(
                 (right - 38.0, height),
                 Anchor::Start,
-                series.name.to_owned(),
+                series.name.clone(),
             ));
         }
         marks
@@ -233,12 +297,12 @@ mod tests {
             top: None,
             series: vec![
                 Series {
-                    name: "rdp",
+                    name: "rdp".to_owned(),
                     colour: BLUE,
                     points: vec![(0.0, 0.0), (10.0, 5.0)],
                 },
                 Series {
-                    name: "pld",
+                    name: "pld".to_owned(),
                     colour: RED,
                     points: vec![(0.0, 0.0), (5.0, 2.5), (10.0, 4.0)],
                 },

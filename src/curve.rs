@@ -81,7 +81,7 @@ const SERIES: [(&str, Colour); 2] = [("accuracy", BLUE), ("auc", RED)];
 /// scored, or the task has no such scores.
 pub(crate) fn to_chart(title: &str, points: &[Point]) -> Option<Chart> {
     let series = SERIES.map(|(name, colour)| Series {
-        name,
+        name: name.to_owned(),
         colour,
         points: points
             .iter()

@@ -4,14 +4,13 @@
 //! certificates, databases and files; nothing takes a short cut that real hospitals could not take.
 //! The demo plays the people: governance, the hospitals' stewards and the researcher.
 
-mod alone;
 mod federation;
 mod follow;
 mod hospitals;
-mod material;
+pub(crate) mod material;
 mod plans;
 mod process;
-mod real;
+pub(crate) mod real;
 mod report;
 mod shards;
 
@@ -22,14 +21,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use consilium_agent::data::{self, LabelColumns, Part, Source};
+use consilium_agent::data::{self, Part};
 use consilium_models::training::StopFlag;
 use consilium_proto::{ErrorCode, ParameterVector, Plan};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     federation::Federation,
-    material::{HospitalFolder, Material},
+    material::Material,
     plans::{Protection, Settings},
     report::{Alone, Report, Together, TogetherPrivate},
 };
@@ -39,6 +38,7 @@ use crate::{
     output,
     scoring::{Figures, Scorer},
     signals::stop_on_signals,
+    simulation::{Records, Simulation},
 };
 
 /// Largest δ that the demo asks for; a site wants 1 / (10 · public size) or less besides.
@@ -244,8 +244,8 @@ async fn train_alone(
 ) -> Result<Vec<Alone>> {
     let mut alone = Vec::new();
     for hospital in &material.hospitals {
-        let set = data::read(&source(hospital), &plan.classes, None)?;
-        let records = alone::Records::new(plan, &set)?;
+        let set = data::read(&hospital.source(), &plan.classes, None)?;
+        let records = Records::new(plan, &set)?;
         let weights = train_one(plan.clone(), records, stop).await?;
         let figures = scoring.test.score(&weights)?;
         let val = scoring.val.score(&weights)?;
@@ -261,12 +261,18 @@ async fn train_alone(
 
 async fn train_one(
     plan: Plan,
-    records: alone::Records,
+    records: Records,
     stop: &CancellationToken,
 ) -> Result<ParameterVector> {
     let flag = StopFlag::default();
     let raised = flag.clone();
-    let training = tokio::task::spawn_blocking(move || alone::train(&plan, &records, &raised));
+    let training = tokio::task::spawn_blocking(move || {
+        let mut simulation = Simulation::new(&plan, vec![records])?;
+        while simulation.round() < plan.rounds {
+            simulation.next(&raised)?;
+        }
+        anyhow::Ok(simulation.weights().clone())
+    });
     tokio::pin!(training);
     tokio::select! {
         trained = &mut training => trained.context("training alone")?,
@@ -290,18 +296,6 @@ async fn train_together(
     let with = follow::study(federation, private, &private_scoring.val, stop).await?;
     let epsilon = with.epsilon.context("the sites stated no ε")?;
     Ok(([without.weights, with.weights], epsilon))
-}
-
-/// Where a hospital's records lie.
-fn source(hospital: &HospitalFolder) -> Source {
-    Source::Labelled {
-        images: hospital.images(),
-        labels: hospital.labels(),
-        columns: LabelColumns {
-            patient: hospital.patient_column().map(str::to_owned),
-            ..LabelColumns::default()
-        },
-    }
 }
 
 /// Accuracy and AUC of a classification, 0 where there is none.

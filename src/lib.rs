@@ -8,6 +8,7 @@
 //! | [`demo`] | a whole federation on one machine, on generated or real pictures |
 //! | [`governance`] | the folder with the key that admits and revokes |
 //! | [`researcher`] | what researchers ask of a coordinator |
+//! | `simulation` | a study in one process, to try settings out |
 //! | [`scoring`] | scores of published versions on public data |
 //! | [`curve`] | learning curves, as pictures and tables |
 //! | [`pictures`] | labelled pictures on disk |
@@ -28,6 +29,7 @@ pub mod pictures;
 pub mod researcher;
 pub mod scoring;
 pub mod signals;
+mod simulation;
 pub mod telemetry;
 pub mod unlock;
 

@@ -299,12 +299,12 @@ fn picture(study: &StudyReport) -> Option<String> {
         top: None,
         series: vec![
             Series {
-                name: "rdp",
+                name: "rdp".to_owned(),
                 colour: BLUE,
                 points: from_nothing(rdp),
             },
             Series {
-                name: "pld",
+                name: "pld".to_owned(),
                 colour: RED,
                 points: from_nothing(pld),
             },

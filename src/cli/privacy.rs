@@ -13,6 +13,7 @@ use consilium_proto::ErrorCode;
 use serde_json::json;
 
 use crate::{
+    chart::PictureFile,
     failure::{Classify as _, refuse},
     output,
 };
@@ -59,7 +60,7 @@ pub(super) enum Command {
         public_size: u64,
         /// Draw ε over the rounds, by both accountants; an SVG or a PNG, by the name's ending
         #[arg(long, value_name = "FILE")]
-        picture: Option<PathBuf>,
+        picture: Option<PictureFile>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -135,7 +136,7 @@ impl Command {
                 public_size,
                 picture,
                 json,
-            } => plan::run(&plan, public_size, picture.as_deref(), json),
+            } => plan::run(&plan, public_size, picture.as_ref(), json),
         }
     }
 }

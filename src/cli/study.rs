@@ -5,6 +5,7 @@ mod evaluate;
 mod fetch;
 mod listing;
 pub(super) mod plan;
+mod simulate;
 mod watch;
 
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
+    /// Run plans on data of your own in this process, before any hospital is asked
+    Simulate(simulate::Options),
     /// Submit a plan with version 0 of its weights; prints the study's id
     Submit {
         /// The plan
@@ -149,6 +152,7 @@ impl Command {
     pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Check { plan, form } => plan::check(&plan, form),
+            Self::Simulate(options) => simulate::run(options).await,
             Self::Submit { plan, folder, form } => {
                 let plan = plan::read(&plan)?;
                 plan::warn(&plan);

@@ -24,7 +24,6 @@ use super::{
     material::{HospitalFolder, Material},
     plans::{self, DATA_SET, Settings},
     process::Node,
-    source,
 };
 use crate::{
     audit::export, failure::Interrupted, governance::Governance, output, researcher::Researcher,
@@ -269,7 +268,7 @@ async fn prepare(
         .with_context(|| format!("writing {}", agent_file.display()))?;
     let registration = Registration {
         name: DATA_SET.to_owned(),
-        source: source(hospital),
+        source: hospital.source(),
         label_map: None,
         public_size: PublicSize::Declared(hospital.patients as u64),
         skip_unreadable: false,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use consilium_agent::data::{LabelColumns, Source};
 use image::ImageFormat;
 use serde::Serialize;
 
@@ -52,6 +53,18 @@ impl HospitalFolder {
     /// Table of its labels.
     pub(crate) fn labels(&self) -> PathBuf {
         self.path.join("labels.csv")
+    }
+
+    /// Where its records lie.
+    pub(crate) fn source(&self) -> Source {
+        Source::Labelled {
+            images: self.images(),
+            labels: self.labels(),
+            columns: LabelColumns {
+                patient: self.patient_column().map(str::to_owned),
+                ..LabelColumns::default()
+            },
+        }
     }
 
     /// Column of the table that names the patient.

@@ -19,12 +19,12 @@ use crate::{
 const LONGEST_SIDE: usize = 128;
 
 /// How the pictures are dealt out.
-pub(super) struct Dealing<'a> {
-    pub(super) sites: usize,
-    pub(super) split: Split,
+pub(crate) struct Dealing<'a> {
+    pub(crate) sites: usize,
+    pub(crate) split: Split,
     /// Table of shares, for the Dirichlet split; drawn from the seed where there is none.
-    pub(super) shares: Option<&'a Path>,
-    pub(super) seed: u64,
+    pub(crate) shares: Option<&'a Path>,
+    pub(crate) seed: u64,
 }
 
 /// Deals the pictures at `data` out to hospitals under `folder`.
@@ -32,7 +32,7 @@ pub(super) struct Dealing<'a> {
 /// # Errors
 /// A set without the three parts, a hospital that would get no picture, a file that cannot be
 /// read or written.
-pub(super) fn shard(data: &Path, folder: &Path, dealing: &Dealing<'_>) -> Result<Material> {
+pub(crate) fn shard(data: &Path, folder: &Path, dealing: &Dealing<'_>) -> Result<Material> {
     let set = PictureSet::open(data)?;
     let pictures = set.part("train")?;
     let classes = classes_of(&pictures);

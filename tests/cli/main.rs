@@ -8,4 +8,5 @@ mod plans;
 mod privacy;
 mod program;
 mod run_demo;
+mod simulate;
 mod steward;

@@ -72,8 +72,8 @@ fn every_command_explains_itself() {
         (
             "study",
             &[
-                "check", "submit", "list", "show", "watch", "stop", "resume", "evaluate", "fetch",
-                "compare",
+                "check", "simulate", "submit", "list", "show", "watch", "stop", "resume",
+                "evaluate", "fetch", "compare",
             ],
         ),
     ];

@@ -6,10 +6,7 @@
 
 use std::f32::consts::PI;
 
-use super::{
-    convolution::{Frame, Window},
-    kernels::{Lines, Right, add_product, dot, vectorised},
-};
+use super::kernels::{Lines, Right, add_product, vectorised};
 
 /// Directions of wavelets.
 const DIRECTIONS: usize = 8;
@@ -17,12 +14,17 @@ const DIRECTIONS: usize = 8;
 /// Pixels from one output to the next, 2 to the power of the scales.
 const STRIDE: usize = 4;
 
+/// Pixels from one place where the wavelets of a scale look to the next: those of scale 1 see nothing finer.
+const STEPS: [usize; 2] = [1, 2];
+
 /// Length over width of a wavelet's envelope.
 const SLANT: f32 = 2.0;
 
-/// Pixels on each side of the middle of a wavelet of scale 0 and 1, and of the mean.
+/// Pixels on each side of the middle of a wavelet of scale 0 and 1.
 const REACH: [usize; 2] = [4, 8];
-const MEAN_REACH: usize = 5;
+
+/// Deviation of the mean's weights, in pixels.
+const SPREAD: f32 = 1.6;
 
 /// Maps for each channel of an image: the image, 16 of the first order, 64 of the second.
 pub(super) const MAPS: usize = 1 + 2 * DIRECTIONS + DIRECTIONS * DIRECTIONS;
@@ -31,14 +33,20 @@ pub(super) const MAPS: usize = 1 + 2 * DIRECTIONS + DIRECTIONS * DIRECTIONS;
 pub(super) struct Scattering {
     input: [usize; 3],
     wavelets: [Wavelets; 2],
-    /// Weights of the mean, along one direction.
-    mean: Vec<f32>,
+    /// For the maps of each scale.
+    means: [Mean; 2],
 }
 
-/// Wavelets of one scale in all directions.
+/// Wavelets of one scale in all directions, which look at every so many pixels.
 struct Wavelets {
     reach: usize,
-    frame: Frame,
+    step: usize,
+    /// Rows and columns of what they give.
+    output: [usize; 2],
+    /// Rows and columns of a phase of a map: its pixels that lie a whole number of steps apart.
+    phase: [usize; 2],
+    /// Where what each weight sees begins among the phases.
+    starts: Vec<usize>,
     /// Real parts, then imaginary ones: `[2 · directions][rows][columns]`.
     weights: Vec<f32>,
 }
@@ -50,7 +58,7 @@ impl Scattering {
         Self {
             input,
             wavelets: [0, 1].map(|scale| Wavelets::new(scale, [height, width])),
-            mean: gaussian(MEAN_REACH, 1.6),
+            means: STEPS.map(|step| Mean::new(step, [height, width])),
         }
     }
 
@@ -71,34 +79,81 @@ impl Scattering {
         let [_, height, width] = self.input;
         let mut output = Vec::new();
         for plane in images.chunks_exact(height * width) {
-            let fine = self.wavelets[0].lengths(plane, [height, width]);
-            let mut maps = plane.to_vec();
-            maps.extend_from_slice(&fine);
-            for map in maps.clone().chunks_exact(height * width) {
-                maps.extend(self.wavelets[1].lengths(map, [height, width]));
-            }
-            for map in maps.chunks_exact(height * width) {
-                self.add_means(map, &mut output);
+            let mut fine = plane.to_vec();
+            fine.extend(self.wavelets[0].lengths(plane, [height, width]));
+            let [mean, coarse_mean] = &self.means;
+            let maps = || fine.chunks_exact(height * width);
+            maps().for_each(|map| mean.add(map, &mut output));
+            for map in maps() {
+                let coarse = self.wavelets[1].lengths(map, [height, width]);
+                let maps = coarse.chunks_exact(coarse.len() / DIRECTIONS);
+                maps.for_each(|map| coarse_mean.add(map, &mut output));
             }
         }
         output
     }
+}
 
-    /// The weighted mean around every fourth pixel, rows first.
-    fn add_means(&self, map: &[f32], output: &mut Vec<f32>) {
-        let [_, height, width] = self.input;
-        let rows = mirrored(map, [height, width], MEAN_REACH);
-        let padded = width + 2 * MEAN_REACH;
-        let columns = (0..width).step_by(STRIDE);
-        let along = columns.clone().flat_map(|column| {
-            rows.chunks_exact(padded)
-                .map(move |row| &row[column..column + 2 * MEAN_REACH + 1])
-        });
-        // One line for each column of the output.
-        let means: Vec<f32> = along.map(|seen| dot(seen, &self.mean)).collect();
-        for row in (0..height).step_by(STRIDE) {
-            let lines = means.chunks_exact(height + 2 * MEAN_REACH);
-            output.extend(lines.map(|line| dot(&line[row..row + 2 * MEAN_REACH + 1], &self.mean)));
+/// A weighted mean around places [`STRIDE`] pixels apart.
+struct Mean {
+    /// Size of a map.
+    size: [usize; 2],
+    /// Values of a map from one place to the next.
+    stride: usize,
+    reach: usize,
+    /// Along one direction.
+    weights: Vec<f32>,
+}
+
+impl Mean {
+    /// For maps that hold a value every `step` pixels of an image.
+    fn new(step: usize, image: [usize; 2]) -> Self {
+        let deviation = SPREAD / step as f32;
+        let reach = (3.0 * deviation).ceil() as usize;
+        Self {
+            size: image.map(|length| length.div_ceil(step)),
+            stride: STRIDE / step,
+            reach,
+            weights: gaussian(reach, deviation),
+        }
+    }
+
+    /// Appends the means of a map, rows first.
+    fn add(&self, map: &[f32], output: &mut Vec<f32>) {
+        let &Self {
+            size: size @ [height, width],
+            stride,
+            reach,
+            ref weights,
+        } = self;
+        let padded = mirrored(map, size, reach);
+        let columns = width.div_ceil(stride);
+        let mut along = vec![0.0; (height + 2 * reach) * columns];
+        let rows = padded.chunks_exact(width + 2 * reach);
+        for (row, means) in rows.zip(along.chunks_exact_mut(columns)) {
+            mean_along(row, weights, stride, means);
+        }
+        let first = output.len();
+        output.resize(first + height.div_ceil(stride) * columns, 0.0);
+        for (at, means) in output[first..].chunks_exact_mut(columns).enumerate() {
+            mean_across(&along[at * stride * columns..], weights, means);
+        }
+    }
+}
+
+/// The weighted mean of a row at every so many of its values.
+fn mean_along(row: &[f32], weights: &[f32], stride: usize, means: &mut [f32]) {
+    for (at, mean) in means.iter_mut().enumerate() {
+        let seen = row[at * stride..].iter().zip(weights);
+        *mean = seen.map(|(value, weight)| value * weight).sum();
+    }
+}
+
+/// The weighted mean of rows as long as `means`.
+fn mean_across(rows: &[f32], weights: &[f32], means: &mut [f32]) {
+    for (row, weight) in rows.chunks_exact(means.len()).zip(weights) {
+        for (mean, value) in means.iter_mut().zip(row) {
+            *mean += weight * value;
         }
     }
 }
@@ -140,48 +195,66 @@ impl Wavelets {
             imaginary.extend(odd.map(scaled));
         }
         real.extend(imaginary);
-        let padded = [1, height + 2 * reach, width + 2 * reach];
+        let step = STEPS[scale];
+        let phase @ [rows, columns] =
+            [height, width].map(|length| (length + 2 * reach).div_ceil(step));
+        let start = |at: usize| {
+            let (down, right) = (at / side, at % side);
+            let plane = down % step * step + right % step;
+            (plane * rows + down / step) * columns + right / step
+        };
         Self {
             reach,
-            frame: Frame::new(padded, Window::new(side, 1, 0)),
+            step,
+            output: [height, width].map(|length| length.div_ceil(step)),
+            phase,
+            starts: (0..side * side).map(start).collect(),
             weights: real,
         }
     }
 
-    /// The absolute value of what each wavelet sees: `[directions][height][width]`.
+    /// The absolute value of what each wavelet sees: `[directions][rows][columns]`.
     fn lengths(&self, map: &[f32], size: [usize; 2]) -> Vec<f32> {
-        let image = mirrored(map, size, self.reach);
-        let image = self.frame.lay_out(&image);
-        let positions = self.frame.positions();
-        let fan = self.weights.len() / (2 * DIRECTIONS);
-        let starts = |length| {
-            (0..2 * DIRECTIONS)
-                .map(|line| line * length)
-                .collect::<Vec<_>>()
-        };
+        let phases = self.phases(&mirrored(map, size, self.reach), size[1] + 2 * self.reach);
+        let ([rows, columns], row) = (self.output, self.phase[1]);
+        // Lines hold a few numbers after each row that belong to no place.
+        let positions = (rows - 1) * row + columns;
         let mut lines = vec![0.0; 2 * DIRECTIONS * positions];
-        let (left, right) = (
-            Lines {
-                numbers: &self.weights,
-                starts: &starts(fan),
-            },
-            Right::Rows(Lines {
-                numbers: &image,
-                starts: self.frame.starts(),
-            }),
-        );
-        add_product(
-            left,
-            right,
-            [fan, positions],
-            &mut lines,
-            &starts(positions),
-        );
+        let starts = |length| -> Vec<usize> { (0..2 * DIRECTIONS).map(|at| at * length).collect() };
+        let left = Lines {
+            numbers: &self.weights,
+            starts: &starts(self.starts.len()),
+        };
+        let right = Right::Rows(Lines {
+            numbers: &phases,
+            starts: &self.starts,
+        });
+        let sizes = [self.starts.len(), positions];
+        add_product(left, right, sizes, &mut lines, &starts(positions));
         let (real, imaginary) = lines.split_at_mut(DIRECTIONS * positions);
         absolute(real, imaginary);
-        let mut lengths = vec![0.0; DIRECTIONS * size[0] * size[1]];
-        self.frame.close_gaps(real, &mut lengths);
-        lengths
+        let rows = real
+            .chunks_exact(positions)
+            .flat_map(|line| line.chunks(row));
+        rows.flat_map(|row| &row[..columns]).copied().collect()
+    }
+
+    /// A map's phases one after the other: what a weight sees lies without steps in one of them.
+    fn phases(&self, map: &[f32], width: usize) -> Vec<f32> {
+        let [rows, columns] = self.phase;
+        let mut phases = vec![0.0; self.step * self.step * rows * columns];
+        for (at, phase) in phases.chunks_exact_mut(rows * columns).enumerate() {
+            let (down, right) = (at / self.step, at % self.step);
+            let seen = map.chunks_exact(width).skip(down).step_by(self.step);
+            for (place, row) in phase.chunks_exact_mut(columns).zip(seen) {
+                let row = row[right..].iter().step_by(self.step);
+                place
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(place, value)| *place = *value);
+            }
+        }
+        phases
     }
 }
 
@@ -207,15 +280,18 @@ fn gaussian(reach: usize, deviation: f32) -> Vec<f32> {
 
 /// A plane with `reach` more pixels on each side, mirrored at its edges as often as it takes.
 fn mirrored(plane: &[f32], [height, width]: [usize; 2], reach: usize) -> Vec<f32> {
-    let mirror = |at: usize, length: usize| {
+    let mirror = |length: usize| {
         let period = 2 * length - 2;
-        let at = (at + period * reach - reach) % period;
-        at.min(period - at)
+        (0..length + 2 * reach).map(move |at| {
+            let at = (at + period * reach - reach) % period;
+            at.min(period - at)
+        })
     };
-    let mut padded = Vec::with_capacity((height + 2 * reach) * (width + 2 * reach));
-    for row in 0..height + 2 * reach {
-        let row = &plane[mirror(row, height) * width..][..width];
-        padded.extend((0..width + 2 * reach).map(|column| row[mirror(column, width)]));
+    let columns: Vec<usize> = mirror(width).collect();
+    let mut padded = Vec::with_capacity((height + 2 * reach) * columns.len());
+    for row in mirror(height) {
+        let row = &plane[row * width..][..width];
+        padded.extend(columns.iter().map(|&column| row[column]));
     }
     padded
 }
@@ -223,6 +299,7 @@ fn mirrored(plane: &[f32], [height, width]: [usize; 2], reach: usize) -> Vec<f32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::kernels::dot;
 
     #[test]
     fn edges_are_mirrors() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{finite, read_text, rounded_up};
 use crate::{
-    chart::{BLUE, Chart, RED, Series},
+    chart::{BLUE, Chart, PictureFile, RED, Series},
     failure::refuse,
     output,
 };
@@ -27,7 +27,12 @@ struct Point {
     epsilon_pld: Option<f64>,
 }
 
-pub(super) fn run(path: &Path, public_size: u64, picture: Option<&Path>, json: bool) -> Result<()> {
+pub(super) fn run(
+    path: &Path,
+    public_size: u64,
+    picture: Option<&PictureFile>,
+    json: bool,
+) -> Result<()> {
     let plan = Plan::from_toml(&read_text(path, "plan")?)
         .with_context(|| format!("reading the plan {}", path.display()))?;
     if public_size == 0 {
@@ -136,15 +141,15 @@ fn print(plan: &Plan, noise: &Noise, delta: Delta, points: &[Point]) -> Result<(
     Ok(())
 }
 
-fn write_picture(file: &Path, delta: Delta, points: &[Point]) -> Result<()> {
-    let series = |name, colour, value: fn(&Point) -> Option<f64>| {
+fn write_picture(file: &PictureFile, delta: Delta, points: &[Point]) -> Result<()> {
+    let series = |name: &str, colour, value: fn(&Point) -> Option<f64>| {
         let known = points
             .iter()
             .filter_map(|point| Some((f64::from(point.round), value(point)?)));
         // Nothing is spent before the first round.
         let points = [(0.0, 0.0)].into_iter().chain(known).collect();
         Series {
-            name,
+            name: name.to_owned(),
             colour,
             points,
         }
@@ -158,22 +163,7 @@ fn write_picture(file: &Path, delta: Delta, points: &[Point]) -> Result<()> {
             series("pld", RED, |point| point.epsilon_pld),
         ],
     };
-    let ending = file
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    let bytes = match ending.as_str() {
-        "svg" => chart.to_svg().into_bytes(),
-        "png" => chart.to_png()?,
-        _ => {
-            return refuse(
-                ErrorCode::Invalid,
-                format!("--picture: {} must end in .svg or .png", file.display()),
-            );
-        }
-    };
-    output::file(file, &bytes)
+    chart.save(file)
 }
 
 #[cfg(test)]
