@@ -1,16 +1,13 @@
 //! Steps that protect patients: clipped, summed as integers, noised.
 
-use std::{
-    num::{NonZeroU32, NonZeroUsize},
-    sync::{Mutex, PoisonError},
-};
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use consilium_privacy::{
     accountant::ClippingNorm,
     keystream::MasterSecret,
     ledger::{Entry, Grant},
     sampling::PoissonSampler,
-    step::{Clipping, NoisySteps, Part, PrivateUpdate},
+    step::{AddError, ClippedSum, Clipping, NoisySteps, Part, PrivateUpdate},
 };
 use consilium_proto::{Layout, plan};
 
@@ -39,10 +36,15 @@ impl Gradient<'_> {
             }
         }
     }
-}
 
-/// Takes the gradient of one record. Called from several threads.
-pub(super) type Add<'a> = dyn Fn(Gradient) -> Result<(), TrainError> + Sync + 'a;
+    /// Clips it and adds it to a sum.
+    pub(super) fn add_to(&self, sum: &mut ClippedSum) -> Result<(), AddError> {
+        match self {
+            Self::Whole(values) => sum.add(values),
+            Self::Parts(parts) => sum.add_parts(parts),
+        }
+    }
+}
 
 /// The private steps of one round.
 pub(super) struct Private {
@@ -111,23 +113,21 @@ impl Private {
         drawn.into_iter().filter_map(pick).collect()
     }
 
-    /// Clips and sums the gradients that `give` adds, adds noise and divides by the batch size.
+    /// An empty sum for gradients of the next step. Each thread that adds has one of its own.
+    pub(super) fn sum(&self, length: usize) -> Result<ClippedSum, TrainError> {
+        let sum = self.noisy.empty_sum(length, self.clipping_norm);
+        let sum = sum.and_then(|sum| sum.clipped(self.clipping.clone()));
+        sum.map_err(TrainError::Plan)
+    }
+
+    /// Adds noise to all sums of the step together and divides by the batch size.
     pub(super) fn release(
         &mut self,
         length: usize,
-        give: impl FnOnce(&Add) -> Result<(), TrainError>,
+        sums: Vec<ClippedSum>,
     ) -> Result<Vec<f32>, TrainError> {
-        let sum = self.noisy.empty_sum(length, self.clipping_norm);
-        let sum = sum.and_then(|sum| sum.clipped(self.clipping.clone()));
-        let sum = Mutex::new(sum.map_err(TrainError::Plan)?);
-        give(&|gradient| {
-            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(match gradient {
-                Gradient::Whole(values) => sum.add(values),
-                Gradient::Parts(parts) => sum.add_parts(parts),
-            }?)
-        })?;
-        let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let empty = self.sum(length)?;
+        let sum = sums.into_iter().try_fold(empty, ClippedSum::merge)?;
         self.not_finite += u64::from(sum.not_finite());
         Ok(self.noisy.step(sum)?)
     }
@@ -136,9 +136,10 @@ impl Private {
 impl Gradients for Private {
     fn next(&mut self, context: &Context, weights: &[f32]) -> Result<Vec<f32>, TrainError> {
         let picks = self.draw(context.examples);
-        self.release(weights.len(), |add| {
-            each_gradient(context, weights, &picks, add)
-        })
+        let start = || self.sum(weights.len());
+        let add = |sum: &mut ClippedSum, gradient: Gradient| Ok(gradient.add_to(sum)?);
+        let sums = each_gradient(context, weights, &picks, start, add)?;
+        self.release(weights.len(), sums)
     }
 
     fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError> {
@@ -172,25 +173,28 @@ pub(super) fn clipping(plan: plan::Clipping, layout: &Layout) -> Clipping {
 }
 
 /// Computes the gradient of each picked record, the mean over its views, and hands it on, from several
-/// threads and in no fixed order. The bits of a gradient depend on its record and the weights alone.
-pub(super) fn each_gradient(
+/// threads and in no fixed order. `take` gets what its thread has in hand, made by `start`; the hands
+/// come back. The bits of a gradient depend on its record and the weights alone.
+pub(super) fn each_gradient<T: Send>(
     context: &Context,
     weights: &[f32],
     picks: &[Pick],
-    take: impl Fn(Gradient) -> Result<(), TrainError> + Sync,
-) -> Result<(), TrainError> {
+    start: impl Fn() -> Result<T, TrainError> + Sync,
+    take: impl Fn(&mut T, Gradient) -> Result<(), TrainError> + Sync,
+) -> Result<Vec<T>, TrainError> {
     let ready = context.network.weights(weights)?;
     let views = context.views as usize;
     let size = (context.network.microbatch() / views).max(1);
-    let room = || match views {
-        1 => Vec::new(),
-        _ => vec![0.0; 2 * weights.len()],
+    let room = match views {
+        1 => 0,
+        _ => 2 * weights.len(),
     };
-    context.microbatches(picks, size, room, |room, batch| {
+    let start = || Ok((start()?, vec![0.0; room]));
+    let hands = context.microbatches(picks, size, start, |(hand, room), batch| {
         let apart = context.network.per_example(&ready, &batch)?;
         for first in (0..apart.examples()).step_by(views) {
             if views == 1 {
-                take(Gradient::Parts(&apart.parts(first)))?;
+                take(hand, Gradient::Parts(&apart.parts(first)))?;
                 continue;
             }
             let (mean, view) = room.split_at_mut(weights.len());
@@ -201,11 +205,11 @@ pub(super) fn each_gradient(
                 both.for_each(|(mean, view)| *mean += view);
             }
             mean.iter_mut().for_each(|mean| *mean /= views as f32);
-            take(Gradient::Whole(mean))?;
+            take(hand, Gradient::Whole(mean))?;
         }
         Ok(())
     })?;
-    Ok(())
+    Ok(hands.into_iter().map(|(hand, _)| hand).collect())
 }
 
 #[cfg(test)]

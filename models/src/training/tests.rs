@@ -2,20 +2,22 @@ mod devices;
 
 use std::{
     collections::HashSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use consilium_privacy::{
     accountant::Charge,
     ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
     seal::SealingKey,
-    step::{Clipping, Origin},
+    step::{ClippedSum, Clipping, Origin},
 };
 
-use super::{batch::Context, examples::Pick, private::each_gradient, *};
+use super::{
+    batch::Context,
+    examples::Pick,
+    private::{Gradient, each_gradient},
+    *,
+};
 use crate::{network::Target, random::Random};
 
 const PRIVATE: &str = "clipping_norm = 1.5\nnoise_multiplier = 2.0\ndelta = 1e-5";
@@ -242,23 +244,24 @@ impl Setting {
 
     /// The gradients of some records, as bits, in no order.
     fn gradients(&self, examples: &Memory, patients: &[usize], threads: usize) -> Vec<Vec<u32>> {
-        let found = Mutex::new(Vec::new());
-        self.each_gradient(examples, patients, threads, |gradient| {
-            found
-                .lock()
-                .expect("no panic")
-                .push(gradient.iter().map(|x| x.to_bits()).collect());
-        });
-        found.into_inner().expect("no panic")
+        let add = |found: &mut Vec<Vec<u32>>, gradient: Gradient| {
+            let mut values = vec![0.0; self.weights.len()];
+            gradient.write(&mut values);
+            found.push(values.into_iter().map(f32::to_bits).collect());
+        };
+        let found = self.each_gradient(examples, patients, threads, Vec::new, add);
+        found.concat()
     }
 
-    fn each_gradient(
+    /// What each thread makes of the gradients of some records.
+    fn each_gradient<T: Send>(
         &self,
         examples: &Memory,
         patients: &[usize],
         threads: usize,
-        take: impl Fn(&[f32]) + Sync,
-    ) {
+        start: impl Fn() -> T + Sync,
+        take: impl Fn(&mut T, Gradient) + Sync,
+    ) -> Vec<T> {
         let preprocess = self.plan.image.as_ref().map(Preprocess::from_plan);
         let context = Context {
             network: &self.network,
@@ -275,13 +278,14 @@ impl Setting {
             .iter()
             .map(|&patient| Pick { patient, record: 0 })
             .collect();
-        each_gradient(&context, self.weights.as_slice(), &picks, |gradient| {
-            let mut values = vec![0.0; self.weights.len()];
-            gradient.write(&mut values);
-            take(&values);
-            Ok(())
-        })
-        .expect("a sound step");
+        let (start, take) = (
+            || Ok(start()),
+            |hand: &mut T, gradient: Gradient| {
+                take(hand, gradient);
+                Ok(())
+            },
+        );
+        each_gradient(&context, self.weights.as_slice(), &picks, start, take).expect("a sound step")
     }
 }
 
@@ -352,23 +356,27 @@ fn no_gradient_depends_on_the_others_in_a_batch() {
 #[test]
 fn an_integer_sum_is_the_same_on_any_number_of_threads() {
     let setting = Setting::new(image_plan());
-    let examples = Memory::images(40);
-    let all: Vec<usize> = (0..40).collect();
-    let sum = |threads| {
-        let sum = Mutex::new(vec![0_i64; setting.weights.len()]);
-        setting.each_gradient(&examples, &all, threads, |gradient| {
-            let mut sum = sum.lock().expect("no panic");
-            let terms = gradient
-                .iter()
-                .map(|x| (f64::from(*x) * 1e9).round() as i64);
-            sum.iter_mut()
-                .zip(terms)
-                .for_each(|(sum, term)| *sum += term);
-        });
-        sum.into_inner().expect("no panic")
+    let examples = Memory::images(80);
+    let all: Vec<usize> = (0..80).collect();
+    let mut secrets = secrets();
+    let mut noisy = |threads| {
+        let secret = secrets.next().expect("endless");
+        let Protection::Private { grant, secret } = paid_with(secret, 0.5, 2.0, 1) else {
+            panic!("paid");
+        };
+        let norm = 0.5.try_into().expect("within range");
+        let private = Private::new(grant, &secret, NonZeroU32::MIN, norm);
+        let mut private = private.expect("a training grant");
+        let length = setting.weights.len();
+        let empty = || private.sum(length).expect("a sound sum");
+        let add = |sum: &mut ClippedSum, gradient: Gradient| gradient.add_to(sum).expect("fits");
+        let sums = setting.each_gradient(&examples, &all, threads, empty, add);
+        assert_eq!(sums.len(), threads, "each thread has a sum of its own");
+        let released = private.release(length, sums).expect("paid");
+        released.into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
-    assert_eq!(sum(1), sum(2));
-    assert_eq!(sum(1), sum(5));
+    let one = noisy(1);
+    assert!([2, 5].into_iter().all(|threads| noisy(threads) == one));
 }
 
 #[test]

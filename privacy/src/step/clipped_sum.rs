@@ -96,7 +96,7 @@ pub enum Values<'a> {
     },
 }
 
-/// Why a gradient was not added.
+/// Why a gradient, or another sum, was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
     /// It has another length than the sum.
@@ -116,6 +116,9 @@ pub enum AddError {
     /// The sum is full.
     #[error("a batch may hold {MAX_RECORDS} records; use a smaller sampling rate")]
     TooMany,
+    /// The other sum has another length, clipping or lattice.
+    #[error("a sum made for other terms cannot be added to this one")]
+    OtherTerms,
 }
 
 impl ClippedSum {
@@ -262,6 +265,42 @@ impl ClippedSum {
         self.products[at].push(left, right, &mut self.values);
     }
 
+    /// This sum and another of the same step together, as if one had taken all their records: not
+    /// a bit depends on how records were divided among them. A sum without records costs nothing.
+    ///
+    /// # Errors
+    /// The other was made for other terms, or they have more than [`MAX_RECORDS`] records together.
+    pub fn merge(mut self, mut other: Self) -> Result<Self, AddError> {
+        if self.terms() != other.terms() {
+            return Err(AddError::OtherTerms);
+        }
+        if self.records + other.records > MAX_RECORDS {
+            return Err(AddError::TooMany);
+        }
+        if other.is_empty() {
+            return Ok(self);
+        }
+        if self.is_empty() {
+            return Ok(other);
+        }
+        for products in &mut other.products {
+            products.add_to(&mut self.values);
+        }
+        for (sum, value) in self.values.iter_mut().zip(&other.values) {
+            *sum += value;
+        }
+        self.records += other.records;
+        self.not_finite += other.not_finite;
+        Ok(self)
+    }
+
+    /// What two sums must have in common to be added.
+    fn terms(&self) -> (usize, NoiseMultiplier, &Clipping, [f64; 2], u32) {
+        let numbers = [self.clip_to, self.lattice_step];
+        let length = self.values.len();
+        (length, self.sigma, &self.clipping, numbers, self.fine_bits)
+    }
+
     /// Refuses parts out of place, and gives √m + √n added up over outer products.
     fn check(&self, parts: &[Part]) -> Result<f64, AddError> {
         let (mut end, mut width) = (0, 0.0);
@@ -371,7 +410,10 @@ impl fmt::Debug for ClippedSum {
 
 impl Drop for ClippedSum {
     fn drop(&mut self) {
-        self.values.zeroize();
+        // Zeros that were never written stay memory that was never asked for.
+        if !self.is_empty() {
+            self.values.zeroize();
+        }
     }
 }
 

@@ -136,7 +136,7 @@ pub fn replay_round(
         let pick = |(patient, record)| Pick { patient, record };
         let picks: Vec<Pick> = batch.into_iter().map(pick).collect();
         let norm = past.clipping_norm;
-        let nothing = |_: &super::Add| Ok(());
+        let nothing = mechanism.sum(weights.len())?;
         let watched = Watched::of(context, weights, &picks, norm, &mut mechanism, nothing)?;
         let mut noise = watched.unknown(batch_size, norm);
         let sigma = past.noise_multiplier.value();

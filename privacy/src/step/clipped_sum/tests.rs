@@ -128,6 +128,33 @@ fn products_too_wide_for_rounded_factors_are_written_out() {
 }
 
 #[test]
+fn sums_for_other_terms_are_not_merged_and_records_are_counted_together() {
+    let new = |length, c, sigma| sum(length, c, sigma).expect("sound");
+    let layers = Clipping::PerLayer { ends: vec![1, 2] };
+    let per_layer = new(2, 1.0, 1.0).clipped(layers).expect("its layers");
+    for other in [
+        new(3, 1.0, 1.0),
+        new(2, 2.0, 1.0),
+        new(2, 1.0, 1.5),
+        per_layer,
+    ] {
+        let refused = new(2, 1.0, 1.0).merge(other).expect_err("other terms");
+        assert_eq!(refused, AddError::OtherTerms);
+    }
+    let filled = |records, not_finite| {
+        let mut sum = new(2, 1.0, 1.0);
+        (sum.records, sum.not_finite) = (records, not_finite);
+        sum
+    };
+    let refused = filled(MAX_RECORDS - 1, 0).merge(filled(2, 0));
+    assert_eq!(refused.expect_err("too many"), AddError::TooMany);
+    let both = filled(MAX_RECORDS - 2, 3)
+        .merge(filled(2, 1))
+        .expect("few enough");
+    assert_eq!((both.records, both.not_finite()), (MAX_RECORDS, 4));
+}
+
+#[test]
 fn debug_shows_no_value() {
     let mut sum = sum(1, 1.0, 1.0).expect("sound");
     sum.add(&[0.5]).expect("fits");
@@ -202,6 +229,24 @@ proptest! {
         for (product, written) in lattice(products).iter().zip(lattice(written)) {
             prop_assert!(((product - written) as f64).abs() < largest);
         }
+    }
+
+    #[test]
+    fn records_divided_among_sums_add_up_to_the_same_bits(
+        records in prop::collection::vec(prop::collection::vec(-10.0_f32..10.0, 36), 0..150),
+        shares in 1_usize..5,
+        clipping in any_clipping(),
+    ) {
+        let new = || sum(60, 1.0, 1.3).expect("sound").clipped(clipping.clone()).expect("its layers");
+        let mut whole = new();
+        let mut divided: Vec<_> = (0..shares).map(|_| new()).collect();
+        for (at, record) in records.iter().enumerate() {
+            whole.add_parts(&parts(record)).expect("fits");
+            divided[at * at % shares].add_parts(&parts(record)).expect("fits");
+        }
+        let merged = divided.into_iter().try_fold(new(), ClippedSum::merge).expect("few enough");
+        prop_assert_eq!(merged.records, whole.records);
+        prop_assert_eq!(lattice(merged), lattice(whole));
     }
 
     #[test]
