@@ -42,10 +42,8 @@ use self::{
 };
 pub use super::private::Gradient;
 use super::{
-    Examples, Progress, Steps, StopFlag, TrainError,
-    batch::Context,
-    examples::Pick,
-    private::{Private, clipping},
+    Examples, Progress, Steps, StopFlag, TrainError, batch::Context, clipping::clipping,
+    examples::Pick, private::Private,
 };
 use crate::network::{Network, Target};
 
@@ -71,6 +69,9 @@ pub trait Mechanism: Sync {
 
     /// What was charged for its steps.
     fn charge(&self) -> Charge;
+
+    /// The largest norm of one record (C) in the next step.
+    fn clipping_norm(&self) -> ClippingNorm;
 
     /// Draws the next batch: a patient and one of its records, each patient at most once. An empty
     /// batch is a step like any other.
@@ -118,7 +119,7 @@ impl Product {
         let charge = grant.charge();
         let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
         let private = Private::new(grant, secret, batch_size, clipping_norm)?;
-        let private = private.clipped(clipping(plan.privacy.clipping, network.layout()));
+        let private = private.clipped(clipping(plan, network.layout())?)?;
         Ok(Self { private, charge })
     }
 
@@ -138,7 +139,7 @@ impl Product {
         let charge = charged.ok_or(GrantError::NotTraining { sequence })?.charge;
         let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
         let private = Private::replay(entry, secret, batch_size, clipping_norm)?;
-        let private = private.clipped(clipping(plan.privacy.clipping, network.layout()));
+        let private = private.clipped(clipping(plan, network.layout())?)?;
         Ok(Self { private, charge })
     }
 }
@@ -148,6 +149,10 @@ impl Mechanism for Product {
 
     fn charge(&self) -> Charge {
         self.charge
+    }
+
+    fn clipping_norm(&self) -> ClippingNorm {
+        self.private.clipping_norm()
     }
 
     fn draw(&mut self, examples: &dyn Examples) -> Vec<(usize, usize)> {
@@ -274,7 +279,8 @@ impl<'a> Auditor<'a> {
             mechanism.add(&mut more, Gradient::Whole(&gradient))?;
             self.canaries.erase(at, &mut gradient);
         }
-        let watched = Watched::of(context, weights, &real, norm, mechanism, more)?;
+        let clip = (norm, self.claim.noise_multiplier());
+        let watched = Watched::of(context, weights, &real, clip, mechanism, more)?;
         self.look(watched.unknown(self.batch_size, norm), &planted);
         Ok(watched.released)
     }

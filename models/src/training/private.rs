@@ -9,7 +9,6 @@ use consilium_privacy::{
     sampling::PoissonSampler,
     step::{AddError, ClippedSum, Clipping, NoisySteps, Part, PrivateUpdate},
 };
-use consilium_proto::{Layout, plan};
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
 
@@ -50,12 +49,11 @@ impl Gradient<'_> {
 pub(super) struct Private {
     sampler: PoissonSampler,
     noisy: NoisySteps,
-    clipping_norm: ClippingNorm,
-    clipping: Clipping,
     not_finite: u64,
 }
 
 impl Private {
+    /// Steps that start at this clipping norm.
     pub(super) fn new(
         grant: Grant,
         secret: &MasterSecret,
@@ -63,12 +61,10 @@ impl Private {
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
         let sampler = PoissonSampler::new(&grant, secret)?;
-        let noisy = NoisySteps::new(grant, secret, batch_size)?;
+        let noisy = NoisySteps::new(grant, secret, batch_size, clipping_norm)?;
         Ok(Self {
             sampler,
             noisy,
-            clipping_norm,
-            clipping: Clipping::Flat,
             not_finite: 0,
         })
     }
@@ -80,19 +76,23 @@ impl Private {
         batch_size: NonZeroU32,
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
-        let (noisy, sampler) = NoisySteps::replay(entry, secret, batch_size)?;
+        let (noisy, sampler) = NoisySteps::replay(entry, secret, batch_size, clipping_norm)?;
         Ok(Self {
             sampler,
             noisy,
-            clipping_norm,
-            clipping: Clipping::Flat,
             not_finite: 0,
         })
     }
 
     /// Clipped in another way.
-    pub(super) fn clipped(self, clipping: Clipping) -> Self {
-        Self { clipping, ..self }
+    pub(super) fn clipped(self, clipping: Clipping) -> Result<Self, TrainError> {
+        let noisy = self.noisy.clipped(clipping).map_err(TrainError::Plan)?;
+        Ok(Self { noisy, ..self })
+    }
+
+    /// The clipping norm of the next step.
+    pub(super) fn clipping_norm(&self) -> ClippingNorm {
+        self.noisy.clipping_norm()
     }
 
     /// Ends replayed steps.
@@ -115,9 +115,7 @@ impl Private {
 
     /// An empty sum for gradients of the next step. Each thread that adds has one of its own.
     pub(super) fn sum(&self, length: usize) -> Result<ClippedSum, TrainError> {
-        let sum = self.noisy.empty_sum(length, self.clipping_norm);
-        let sum = sum.and_then(|sum| sum.clipped(self.clipping.clone()));
-        sum.map_err(TrainError::Plan)
+        self.noisy.empty_sum(length).map_err(TrainError::Plan)
     }
 
     /// Adds noise to all sums of the step together and divides by the batch size.
@@ -144,31 +142,6 @@ impl Gradients for Private {
 
     fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError> {
         Ok((self.noisy.finish(difference)?, self.not_finite))
-    }
-}
-
-/// The clipping that a plan names, for the layers of a layout: tensors whose names differ in the last
-/// word alone belong to one.
-pub(super) fn clipping(plan: plan::Clipping, layout: &Layout) -> Clipping {
-    match plan {
-        plan::Clipping::Flat => Clipping::Flat,
-        plan::Clipping::Automatic { gamma } => Clipping::Automatic { gamma },
-        plan::Clipping::PerLayer => {
-            let mut ends = Vec::<usize>::new();
-            let mut last = None;
-            for (tensor, range) in layout.ranges() {
-                let layer = tensor
-                    .name
-                    .rsplit_once('.')
-                    .map_or(&*tensor.name, |(layer, _)| layer);
-                if last == Some(layer) {
-                    ends.pop();
-                }
-                ends.push(range.end);
-                last = Some(layer);
-            }
-            Clipping::PerLayer { ends }
-        }
     }
 }
 
@@ -210,33 +183,4 @@ pub(super) fn each_gradient<T: Send>(
         Ok(())
     })?;
     Ok(hands.into_iter().map(|(hand, _)| hand).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use consilium_proto::TensorSpec;
-
-    use super::*;
-
-    #[test]
-    fn tensors_of_one_layer_are_clipped_together() {
-        let tensor = |name: &str, parameters| TensorSpec {
-            name: name.into(),
-            shape: vec![parameters],
-        };
-        let names = [
-            ("a.weight", 6),
-            ("a.bias", 2),
-            ("b.gn.weight", 3),
-            ("b.gn.bias", 3),
-            ("c", 1),
-        ];
-        let tensors = names.map(|(name, parameters)| tensor(name, parameters));
-        let layout = Layout::new(tensors.to_vec()).expect("a small layout");
-        let ends = vec![8, 14, 15];
-        assert_eq!(
-            clipping(plan::Clipping::PerLayer, &layout),
-            Clipping::PerLayer { ends }
-        );
-    }
 }

@@ -93,7 +93,23 @@ fn paid_with(secret: MasterSecret, q: f64, sigma: f64, steps: u32) -> Protection
     let grant = ledger
         .reserve(request, std::time::SystemTime::UNIX_EPOCH)
         .expect("a large budget");
-    Protection::Private { grant, secret }
+    Protection::Private {
+        grant,
+        secret,
+        clipping_norm: 1.5.try_into().expect(sound),
+    }
+}
+
+/// The same, from another clipping norm on.
+fn clipped_to(c: f64, protection: Protection) -> Protection {
+    let Protection::Private { grant, secret, .. } = protection else {
+        panic!("without privacy");
+    };
+    Protection::Private {
+        grant,
+        secret,
+        clipping_norm: c.try_into().expect("within range"),
+    }
 }
 
 /// Patients in memory; counts what is loaded.
@@ -361,7 +377,7 @@ fn an_integer_sum_is_the_same_on_any_number_of_threads() {
     let mut secrets = secrets();
     let mut noisy = |threads| {
         let secret = secrets.next().expect("endless");
-        let Protection::Private { grant, secret } = paid_with(secret, 0.5, 2.0, 1) else {
+        let Protection::Private { grant, secret, .. } = paid_with(secret, 0.5, 2.0, 1) else {
             panic!("paid");
         };
         let norm = 0.5.try_into().expect("within range");
@@ -516,6 +532,7 @@ fn an_update_has_the_same_bits_on_any_number_of_threads() {
     for privacy in [
         PRIVATE.to_owned(),
         format!("{PRIVATE}\nclipping = {{ name = \"per-layer\" }}"),
+        format!("{PRIVATE}\nclipping = {{ name = \"adaptive\" }}"),
     ] {
         let training = "steps = 3\nbatch_size = 40\nlearning_rate = 0.1";
         let setting = Setting::new(table_plan("[7, 5]", training, &privacy));
@@ -525,7 +542,8 @@ fn an_update_has_the_same_bits_on_any_number_of_threads() {
             let protection = paid_with(secrets.next().expect("endless"), 0.5, 2.0, 3);
             let outcome =
                 setting.train_on(threads, protection, &examples, &StopFlag::default(), |_| {});
-            outcome.expect("an update").update.digest()
+            let update = outcome.expect("an update").update;
+            (update.digest(), update.origin())
         };
         let one = digest(1);
         assert_eq!([digest(2), digest(5)], [one; 2]);
@@ -551,7 +569,7 @@ fn a_private_step_is_the_clipped_sum_of_single_gradients() {
         let setting = Setting::new(table_plan("[6]", training, &privacy));
         let examples = Memory::table(70);
         let outcome = setting
-            .train(paid(1.0, 0.002, 1), &examples)
+            .train(clipped_to(norm, paid(1.0, 0.002, 1)), &examples)
             .expect("an update");
 
         // The layers are a weight and a bias each: 12 + 6 and 12 + 2 coordinates.
@@ -597,6 +615,53 @@ fn a_private_step_is_the_clipped_sum_of_single_gradients() {
             error < allowed && total > 50.0 * allowed,
             "{clipping}: {error} of {total}"
         );
+    }
+}
+
+/// Gradients here are some tenths long. The share of those that are kept is what the plan asks for, and
+/// the next round goes on from where this one ended.
+#[test]
+fn an_adaptive_norm_moves_towards_the_gradients_from_where_it_starts() {
+    let privacy = format!("{PRIVATE}\nclipping = {{ name = \"adaptive\", rate = 0.5 }}");
+    let training = "steps = 40\nbatch_size = 150\nlearning_rate = 0.001";
+    let setting = Setting::new(table_plan("[6]", training, &privacy));
+    let examples = Memory::table(300);
+    let round = |start: f64| {
+        let protection = clipped_to(start, paid(0.5, 2.0, 40));
+        let update = setting
+            .train(protection, &examples)
+            .expect("an update")
+            .update;
+        let Origin::Noised {
+            clipping_norm,
+            next_clipping_norm,
+            charge,
+            ..
+        } = update.origin()
+        else {
+            panic!("not private");
+        };
+        assert_eq!(clipping_norm.value(), start);
+        assert_eq!(charge.releases(), 40, "the bits are in the same charge");
+        next_clipping_norm.value()
+    };
+    let patients: Vec<usize> = (0..300).collect();
+    let mut lengths: Vec<f64> = setting
+        .gradients(&examples, &patients, 1)
+        .into_iter()
+        .map(|bits| {
+            let squares = bits
+                .into_iter()
+                .map(|x| f64::from(f32::from_bits(x)).powi(2));
+            squares.sum::<f64>().sqrt()
+        })
+        .collect();
+    lengths.sort_by(f64::total_cmp);
+    // σ = 2 and σ_b = 150 / 20 leave the gradients √(1 - (2 / 15)²) of C.
+    let median = lengths[150] / (1.0_f64 - (2.0 / 15.0_f64).powi(2)).sqrt();
+    for start in [0.01, 50.0] {
+        let end = round(round(start));
+        assert!((end / median - 1.0).abs() < 0.25, "{end} for {median}");
     }
 }
 

@@ -9,7 +9,10 @@ use consilium_models::{
         audit::{Claim, Gradient, Mechanism, Repeated},
     },
 };
-use consilium_privacy::{accountant::Charge, step::PrivateUpdate};
+use consilium_privacy::{
+    accountant::{Charge, ClippingNorm},
+    step::PrivateUpdate,
+};
 
 /// Records of a microbatch.
 const MICROBATCH: usize = 50;
@@ -44,6 +47,7 @@ pub(crate) struct Double {
     norm: f64,
     batch_size: f64,
     charge: Charge,
+    clipping_norm: ClippingNorm,
     coins: Random,
     round: u64,
     step: u64,
@@ -69,6 +73,7 @@ impl Double {
             norm: claim.clipping_norm().value(),
             batch_size: f64::from(batch_size.get()),
             charge,
+            clipping_norm: claim.clipping_norm(),
             coins: Random::new(&[31, u64::from(round)]),
             round: u64::from(round),
             step: 0,
@@ -119,6 +124,10 @@ impl Mechanism for Double {
 
     fn charge(&self) -> Charge {
         self.charge
+    }
+
+    fn clipping_norm(&self) -> ClippingNorm {
+        self.clipping_norm
     }
 
     fn draw(&mut self, examples: &dyn Examples) -> Vec<(usize, usize)> {

@@ -2,7 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use consilium_privacy::{accountant::ClippingNorm, step::Clipping};
+use consilium_privacy::{
+    accountant::{ClippingNorm, NoiseMultiplier},
+    step::Clipping,
+};
 
 use super::Mechanism;
 use crate::training::{
@@ -25,18 +28,22 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Releases the gradients of the picked records, and what `more` has in it.
+    /// Releases the gradients of the picked records, clipped for this norm and noise multiplier, and what
+    /// `more` has in it.
     pub(super) fn of<M: Mechanism>(
         context: &Context,
         weights: &[f32],
         picks: &[Pick],
-        norm: ClippingNorm,
+        (norm, sigma): (ClippingNorm, NoiseMultiplier),
         mechanism: &mut M,
         more: M::Sum,
     ) -> Result<Self, TrainError> {
         let length = weights.len();
+        // Where clipping has a bit of each record, that has the rest.
+        let [share, _] = context.clipping.shares(sigma);
+        let clip_to = share * CLIPPED * norm.value();
         let start = || {
-            let known = Known::new(length, norm.value(), context.clipping);
+            let known = Known::new(length, clip_to, context.clipping);
             Ok((known, mechanism.sum(length)?))
         };
         let add = |(known, sum): &mut (Known, M::Sum), gradient: Gradient| {
@@ -69,16 +76,16 @@ struct Known<'a> {
     sum: Vec<f64>,
     /// Room for one gradient.
     values: Vec<f32>,
-    norm: f64,
+    clip_to: f64,
     clipping: &'a Clipping,
 }
 
 impl<'a> Known<'a> {
-    fn new(length: usize, norm: f64, clipping: &'a Clipping) -> Self {
+    fn new(length: usize, clip_to: f64, clipping: &'a Clipping) -> Self {
         Self {
             sum: vec![0.0; length],
             values: vec![0.0; length],
-            norm,
+            clip_to,
             clipping,
         }
     }
@@ -90,7 +97,7 @@ impl<'a> Known<'a> {
             squares[self.clipping.layer(coordinate).0] += f64::from(value).powi(2);
         }
         // One that is not finite counts as zeros.
-        let Some(factors) = self.clipping.factors(&squares, CLIPPED * self.norm) else {
+        let Some(factors) = self.clipping.factors(&squares, self.clip_to) else {
             return;
         };
         for (coordinate, (sum, &value)) in self.sum.iter_mut().zip(&self.values).enumerate() {
