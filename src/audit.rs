@@ -21,7 +21,8 @@ use consilium_privacy::{
     ledger::Entry,
 };
 use consilium_proto::{
-    Digest, Member, MemberId, Plan, Role, Roster, Signed, TreeHead, plan::NoiseTarget,
+    Digest, Member, MemberId, Plan, Role, Roster, Signed, TreeHead,
+    plan::{Clipping, NoiseTarget},
     signed::Purpose,
 };
 
@@ -316,6 +317,7 @@ fn terms_of(plan: &Plan, public_size: Option<u64>) -> Result<Terms, OutOfRange> 
         steps: plan.training.steps,
         batch_size: plan.training.batch_size,
         clipping_norm: guarantee.clipping_norm.try_into()?,
+        is_clipping_adaptive: matches!(plan.privacy.clipping, Clipping::Adaptive { .. }),
         delta: guarantee.delta.try_into()?,
         target: match guarantee.target {
             NoiseTarget::Epsilon(epsilon) => Target::Epsilon(epsilon.try_into()?),

@@ -136,8 +136,10 @@ pub struct RoundReport {
     pub attempt: u32,
     /// Mechanism, q, σ and steps.
     pub charge: Charge,
-    /// C; none if no update was made.
+    /// C where the steps began; none if no update was made.
     pub clipping_norm: Option<f64>,
+    /// C after them: another only where clipping is adaptive.
+    pub next_clipping_norm: Option<f64>,
     /// B; none if no update was made.
     pub batch_size: Option<u32>,
     /// Steps really taken; none if no update was made.
@@ -243,6 +245,7 @@ impl StudyReport {
                 attempt: round.attempt,
                 charge: round.charge,
                 clipping_norm: round.update.map(|made| made.clipping_norm.value()),
+                next_clipping_norm: round.update.map(|made| made.next_clipping_norm.value()),
                 batch_size: round.update.map(|made| made.batch_size),
                 taken: round.update.map(|made| made.taken),
                 update: round.update.map(|made| Hex(made.update)),

@@ -4,6 +4,7 @@ mod hours;
 
 use std::{collections::BTreeMap, path::Path};
 
+use consilium_models::training::check_noise;
 use consilium_privacy::{
     OutOfRange,
     accountant::{
@@ -94,7 +95,7 @@ impl Noise {
     /// public size.
     ///
     /// # Errors
-    /// No noise reaches the target.
+    /// No noise reaches the target, or the plan's clipping has no room for so much of it.
     pub fn of(plan: &Plan, guarantee: &Guarantee, public_size: u64) -> Result<Self, OutOfRange> {
         let rate = f64::from(plan.training.batch_size) / public_size.max(1) as f64;
         let sampling_rate = SamplingRate::try_from(rate.min(1.0))?;
@@ -105,6 +106,7 @@ impl Noise {
                 calibrate(epsilon, delta, sampling_rate, total_steps(plan)?)?
             }
         };
+        check_noise(plan, noise_multiplier)?;
         Ok(Self {
             sampling_rate,
             noise_multiplier,

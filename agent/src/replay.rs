@@ -22,7 +22,7 @@ use consilium_models::{
 use consilium_privacy::{
     accountant::ClippingNorm,
     keystream::{Commitment, MasterSecret},
-    ledger::Entry,
+    ledger::{Entry, Made},
     step::StepError,
 };
 use consilium_proto::{ErrorCode, ModelDigest, ParameterVector, Plan, StudyId};
@@ -99,6 +99,14 @@ pub enum Difference {
         recorded: Terms,
         /// What the plan says.
         planned: Terms,
+    },
+    /// The clipping norm went elsewhere.
+    #[error("its clipping norm ends at {repeated}, the ledger has {recorded}")]
+    ClippingNorm {
+        /// What the ledger says.
+        recorded: ClippingNorm,
+        /// Where the replay ends.
+        repeated: ClippingNorm,
     },
     /// It was charged with other noise than the rounds before.
     #[error("it was charged with another sampling rate or noise than round {0}")]
@@ -280,7 +288,7 @@ impl Repetition<'_> {
         if let Err(difference) = past.agrees_with(&self.study.plan, self.first) {
             return Ok((Verdict::Differs(difference), None));
         }
-        let work = match self.prepare(past, made.start).await? {
+        let work = match self.prepare(past, &made).await? {
             Ok(work) => work,
             Err(obstacle) => return Ok((Verdict::NotRepeated(obstacle), None)),
         };
@@ -297,8 +305,13 @@ impl Repetition<'_> {
             }
         };
         self.seen = seen;
+        let (recorded, repeated) = (made.next_clipping_norm, replay.next_clipping_norm);
         if replay.digest == made.update {
-            return Ok((Verdict::Agrees, Some(replay)));
+            let verdict = match recorded == repeated {
+                true => Verdict::Agrees,
+                false => Verdict::Differs(Difference::ClippingNorm { recorded, repeated }),
+            };
+            return Ok((verdict, Some(replay)));
         }
         // Somebody may have opted out while it ran.
         let obstacle = match self.obstacle(past).await? {
@@ -319,7 +332,7 @@ impl Repetition<'_> {
     async fn prepare(
         &mut self,
         past: &Past,
-        start: [u8; 32],
+        made: &Made,
     ) -> Result<Result<Work, Obstacle>, ReplayError> {
         if let Some(obstacle) = self.obstacle(past).await? {
             return Ok(Err(obstacle));
@@ -339,7 +352,7 @@ impl Repetition<'_> {
         };
         let weights = match self
             .starts
-            .find(past.round, ModelDigest(start.into()))
+            .find(past.round, ModelDigest(made.start.into()))
             .await
         {
             Ok(weights) => weights,
@@ -354,6 +367,7 @@ impl Repetition<'_> {
             charge: past.charge.clone(),
             round: past.round,
             terms: past.terms,
+            clipping_norm: made.clipping_norm,
         }))
     }
 
@@ -392,6 +406,7 @@ struct Work {
     charge: Entry,
     round: u32,
     terms: Terms,
+    clipping_norm: ClippingNorm,
 }
 
 impl Work {
@@ -401,9 +416,7 @@ impl Work {
     }
 
     fn replay(&self, all: &mut Seen, stop: &StopFlag) -> Result<Replay, TrainError> {
-        let terms = self.terms;
-        let clipping_norm =
-            ClippingNorm::try_from(terms.clipping_norm).map_err(TrainError::Plan)?;
+        let (terms, clipping_norm) = (self.terms, self.clipping_norm);
         let (plan, network) = (&self.plan, &*self.network);
         let product = Product::replay(&self.charge, &self.secret, plan, network, clipping_norm)?;
         self.set.begin(stop.clone());

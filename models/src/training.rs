@@ -10,6 +10,7 @@
 
 pub mod audit;
 mod batch;
+mod clipping;
 mod examples;
 mod optimizer;
 mod plain;
@@ -24,18 +25,22 @@ use std::{
 };
 
 use consilium_privacy::{
-    accountant::SamplingRate,
+    accountant::{ClippingNorm, SamplingRate},
     keystream::{MasterSecret, NoRandomness},
     ledger::{Grant, GrantError},
     step::{PrivateUpdate, StepError},
 };
 use consilium_proto::{ParameterVector, Plan, plan::Mode};
 
-pub use self::examples::{Examples, LoadError};
 use self::{
     batch::{Context, Mishaps},
+    clipping::clipping,
     optimizer::Optimizer,
-    private::{Private, clipping},
+    private::Private,
+};
+pub use self::{
+    clipping::check_noise,
+    examples::{Examples, LoadError},
 };
 use crate::{
     imaging::Preprocess,
@@ -67,6 +72,8 @@ pub enum Protection {
         grant: Grant,
         /// The secret that the charge committed to: batches and noise come from it.
         secret: MasterSecret,
+        /// C of the first step: the plan's, or where the study's last update ended.
+        clipping_norm: ClippingNorm,
     },
     /// Nothing: plan and site policy both ask for it by name.
     None {
@@ -245,7 +252,7 @@ impl<'a> Steps<'a> {
         let plan = self.plan;
         let optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), self.weights);
         let mut optimizer = optimizer.in_round(self.round, plan.rounds);
-        let clipping = clipping(plan.privacy.clipping, self.network.layout());
+        let clipping = clipping(plan, self.network.layout())?;
         let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
         let mishaps = Mishaps::default();
         let steps = plan.training.steps;
@@ -275,29 +282,32 @@ fn gradients(
     protection: Protection,
     batch_size: NonZeroU32,
 ) -> Result<Box<dyn Gradients>, TrainError> {
-    match (protection, plan.privacy.mode, plan.privacy.guarantee()) {
-        (Protection::Private { grant, secret }, Mode::Local, Some(guarantee)) => {
+    match (protection, plan.privacy.mode) {
+        (
+            Protection::Private {
+                grant,
+                secret,
+                clipping_norm,
+            },
+            Mode::Local,
+        ) => {
             let paid = grant.training()?.steps;
             let planned = plan.training.steps;
             if paid < planned {
                 return Err(TrainError::TooFewSteps { planned, paid });
             }
-            let norm = guarantee
-                .clipping_norm
-                .try_into()
-                .map_err(TrainError::Plan)?;
             // On our own kernels no example touches another's gradient, by construction.
             if network.device() != Device::Cpu {
                 network.check()?;
             }
-            let clipping = clipping(plan.privacy.clipping, network.layout());
-            let private = Private::new(grant, &secret, batch_size, norm)?;
-            Ok(Box::new(private.clipped(clipping)))
+            let clipping = clipping(plan, network.layout())?;
+            let private = Private::new(grant, &secret, batch_size, clipping_norm)?;
+            Ok(Box::new(private.clipped(clipping)?))
         }
-        (Protection::None { rate }, Mode::None, _) => {
+        (Protection::None { rate }, Mode::None) => {
             Ok(Box::new(plain::Plain::new(rate, batch_size)?))
         }
-        (_, mode, _) => Err(TrainError::OtherMode { plan: mode }),
+        (_, mode) => Err(TrainError::OtherMode { plan: mode }),
     }
 }
 

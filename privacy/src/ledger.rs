@@ -40,7 +40,7 @@ pub use key::{LedgerKey, LedgerPublicKey};
 pub use refusal::{LedgerError, RecordError, Refusal};
 pub use request::{Budget, ChargeRequest, NO_STUDY, Purpose, Repeat};
 
-use crate::accountant::{Accountant as _, Charge, Delta, Rdp};
+use crate::accountant::{Accountant as _, Charge, ClippingNorm, Delta, Rdp};
 
 /// The record of all charges of a site, and the judge of new ones. One process holds it at a time.
 #[derive(Debug)]
@@ -159,6 +159,24 @@ impl<J: Journal> Ledger<J> {
         }
         self.append(Fact::Made(made), now)?;
         Ok(())
+    }
+
+    /// C where a study's newest update ended, and its next one starts; none before the first.
+    pub fn clipping_norm(&self, study: [u8; 16]) -> Option<ClippingNorm> {
+        let mut made = self
+            .entries
+            .iter()
+            .rev()
+            .filter_map(|entry| entry.fact.made());
+        let newest = made.find(|made| {
+            // Positions count from 1 without gaps.
+            let at = usize::try_from(made.charge)
+                .ok()
+                .and_then(|at| at.checked_sub(1));
+            let charge = at.and_then(|at| self.entries.get(at)?.fact.charged());
+            charge.is_some_and(|charged| charged.study == study)
+        });
+        newest.map(|made| made.next_clipping_norm)
     }
 
     /// ε at `delta` of everything a data set has released: what the accountant says of its
@@ -488,12 +506,16 @@ mod tests {
             generator: Generator::Aes256Gcm,
             taken: 5,
             clipping_norm: 1.0.try_into().expect("sound"),
+            next_clipping_norm: 0.5.try_into().expect("sound"),
             batch_size: 8,
             start: [1; 32],
             update: [2; 32],
         };
         assert_eq!(ledger.resume(2).map(|grant| grant.sequence()), Some(2));
+        assert_eq!(ledger.clipping_norm([1; 16]), None);
         ledger.record(made, NOW).expect("paid for");
+        assert_eq!(ledger.clipping_norm([1; 16]), Some(made.next_clipping_norm));
+        assert_eq!(ledger.clipping_norm([2; 16]), None);
         assert!(ledger.resume(2).is_none() && ledger.resume(1).is_none());
         ledger.record(made, NOW).expect("safe to repeat");
         assert_eq!(ledger.entries().len(), 3);

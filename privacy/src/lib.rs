@@ -35,10 +35,11 @@
 //! let grant = ledger.reserve(request, std::time::SystemTime::now())?; // on disk before any batch
 //! let mut sampler = PoissonSampler::new(&grant, &secret)?;
 //! let batch_size = 2.try_into()?;
-//! let mut noisy = NoisySteps::new(grant, &secret, batch_size)?; // a Grant cannot be copied
+//! let clipping_norm = 1.0.try_into()?;
+//! let mut noisy = NoisySteps::new(grant, &secret, batch_size, clipping_norm)?; // a Grant cannot be copied
 //! let mut model = vec![0.0_f32; 10];
 //! while noisy.steps_left() > 0 {
-//!     let mut sum = noisy.empty_sum(model.len(), 1.0.try_into()?)?;
+//!     let mut sum = noisy.empty_sum(model.len())?;
 //!     for patient in sampler.draw(4) {
 //!         sum.add(&vec![patient as f32; 10])?; // the gradient of one record of this patient
 //!     }

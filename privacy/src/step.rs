@@ -19,10 +19,10 @@
 //! ```
 //!
 //! ```compile_fail,E0382
-//! use consilium_privacy::{keystream::MasterSecret, ledger::Grant, step::NoisySteps};
-//! fn twice(grant: Grant, secret: &MasterSecret, batch_size: std::num::NonZeroU32) {
-//!     let first = NoisySteps::new(grant, secret, batch_size);
-//!     let second = NoisySteps::new(grant, secret, batch_size);
+//! use consilium_privacy::{accountant::ClippingNorm, keystream::MasterSecret, ledger::Grant, step::NoisySteps};
+//! fn twice(grant: Grant, secret: &MasterSecret, batch_size: std::num::NonZeroU32, norm: ClippingNorm) {
+//!     let first = NoisySteps::new(grant, secret, batch_size, norm);
+//!     let second = NoisySteps::new(grant, secret, batch_size, norm);
 //! }
 //! ```
 //!
@@ -37,18 +37,20 @@
 //! ```
 //!
 //! ```compile_fail,E0308
-//! use consilium_privacy::{keystream::MasterSecret, step::NoisySteps};
-//! fn unpaid(secret: &MasterSecret, batch_size: std::num::NonZeroU32) {
-//!     let noisy = NoisySteps::new((), secret, batch_size);
+//! use consilium_privacy::{accountant::ClippingNorm, keystream::MasterSecret, step::NoisySteps};
+//! fn unpaid(secret: &MasterSecret, batch_size: std::num::NonZeroU32, norm: ClippingNorm) {
+//!     let noisy = NoisySteps::new((), secret, batch_size, norm);
 //! }
 //! ```
 
+mod adaptive;
 mod clipped_sum;
 mod clipping;
 mod update;
 
 use std::{fmt, num::NonZeroU32};
 
+pub use adaptive::Adaptive;
 pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS, Part, Values};
 pub use clipping::Clipping;
 pub use update::{OpenUpdateError, Origin, PrivateUpdate};
@@ -81,6 +83,9 @@ pub enum StepError {
         /// What the sum says.
         found: NoiseMultiplier,
     },
+    /// The sum was clipped in another way, or to another norm, than those of this step.
+    #[error("step refused: the sum was not clipped as this step's are")]
+    OtherClipping,
     /// A replayed round gives a digest and nothing else.
     #[error("a replayed round has no update to send")]
     Replayed,
@@ -100,6 +105,11 @@ pub struct NoisySteps {
     steps: u32,
     taken: u32,
     batch_size: NonZeroU32,
+    clipping: Clipping,
+    /// C where the steps began.
+    first_norm: ClippingNorm,
+    /// C of the next step.
+    norm: ClippingNorm,
     is_replay: bool,
 }
 
@@ -107,7 +117,8 @@ impl NoisySteps {
     /// Takes the grant for good.
     ///
     /// `batch_size` is the plan's: sums are divided by this **public constant**, never by the
-    /// number of units drawn, which would tell how many there are.
+    /// number of units drawn, which would tell how many there are. `clipping_norm` is C of the first
+    /// step: the plan's, or where the study's last update ended.
     ///
     /// # Errors
     /// The grant pays for something other than training, or for another secret.
@@ -115,6 +126,7 @@ impl NoisySteps {
         grant: Grant,
         secret: &MasterSecret,
         batch_size: NonZeroU32,
+        clipping_norm: ClippingNorm,
     ) -> Result<Self, GrantError> {
         let training = grant.training_with(secret)?;
         Ok(Self {
@@ -124,6 +136,9 @@ impl NoisySteps {
             steps: training.steps,
             taken: 0,
             batch_size,
+            clipping: Clipping::Flat,
+            first_norm: clipping_norm,
+            norm: clipping_norm,
             is_replay: false,
         })
     }
@@ -138,10 +153,11 @@ impl NoisySteps {
         entry: &Entry,
         secret: &MasterSecret,
         batch_size: NonZeroU32,
+        clipping_norm: ClippingNorm,
     ) -> Result<(Self, PoissonSampler), GrantError> {
         let grant = Grant::spent(entry)?;
         let sampler = PoissonSampler::new(&grant, secret)?;
-        let steps = Self::new(grant, secret, batch_size)?;
+        let steps = Self::new(grant, secret, batch_size, clipping_norm)?;
         Ok((
             Self {
                 is_replay: true,
@@ -149,6 +165,17 @@ impl NoisySteps {
             },
             sampler,
         ))
+    }
+
+    /// The same steps, clipped in another way.
+    ///
+    /// # Errors
+    /// Adaptive clipping with too little noise on its count.
+    pub fn clipped(self, clipping: Clipping) -> Result<Self, OutOfRange> {
+        if let Clipping::Adaptive(adaptive) = &clipping {
+            adaptive.check(self.sigma)?;
+        }
+        Ok(Self { clipping, ..self })
     }
 
     /// The noise multiplier that was charged.
@@ -161,25 +188,31 @@ impl NoisySteps {
         self.steps - self.taken
     }
 
-    /// An empty sum for the next step. The clipping norm may change from step to step, as long as
-    /// it depends on nothing but the plan and earlier noisy results.
+    /// C of the next step. It depends on nothing but the plan and earlier noisy sums.
+    pub fn clipping_norm(&self) -> ClippingNorm {
+        self.norm
+    }
+
+    /// An empty sum for the next step.
     ///
     /// # Errors
-    /// As [`ClippedSum::new`].
-    pub fn empty_sum(
-        &self,
-        length: usize,
-        clipping_norm: ClippingNorm,
-    ) -> Result<ClippedSum, OutOfRange> {
-        ClippedSum::new(length, clipping_norm, self.sigma)
+    /// As [`ClippedSum::new`] and [`ClippedSum::clipped`].
+    pub fn empty_sum(&self, length: usize) -> Result<ClippedSum, OutOfRange> {
+        let sum = ClippedSum::new(length, self.norm, self.sigma)?;
+        match &self.clipping {
+            Clipping::Flat => Ok(sum),
+            clipping => sum.clipped(clipping.clone()),
+        }
     }
 
     /// Adds noise to every coordinate and divides by the batch size: the step's gradient.
     ///
-    /// An empty batch is a step like any other: its sum of zeros comes out as noise.
+    /// An empty batch is a step like any other: its sum of zeros comes out as noise. Under adaptive
+    /// clipping C moves by the noisy count, which goes nowhere else.
     ///
     /// # Errors
-    /// No step is left, or the sum was made for other noise. Nothing is released then.
+    /// No step is left, or the sum was made for other noise or another clipping. Nothing is released
+    /// then.
     pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
         if self.taken == self.steps {
             return Err(StepError::NotPaid { paid: self.steps });
@@ -188,13 +221,23 @@ impl NoisySteps {
             let (charged, found) = (self.sigma, sum.noise_multiplier());
             return Err(StepError::OtherNoise { charged, found });
         }
+        if sum.clip() != (self.norm, &self.clipping) {
+            return Err(StepError::OtherClipping);
+        }
         self.taken += 1;
         let context = self.grant.step_context(self.taken);
         let pages = self.secret.pages(Purpose::Noise, &context);
-        let scale = sum.lattice_step() / f64::from(self.batch_size.get());
+        let batch_size = f64::from(self.batch_size.get());
+        let scale = sum.lattice_step() / batch_size;
+        let (length, bit) = (sum.len(), sum.bit());
         let mut values = sum.into_lattice();
         LatticeNoise::new(pages).add(&mut values);
-        let noisy = values.iter();
+        let (gradient, bits) = values.split_at(length);
+        if let (Clipping::Adaptive(adaptive), Some(bit), [bits]) = (&self.clipping, bit, bits) {
+            let kept = *bits as f64 / (2.0 * bit) / batch_size + 0.5;
+            self.norm = adaptive.moved(self.norm, kept);
+        }
+        let noisy = gradient.iter();
         Ok(noisy.map(|&value| (value as f64 * scale) as f32).collect())
     }
 
@@ -225,6 +268,8 @@ impl NoisySteps {
             sequence: self.grant.sequence(),
             charge: self.grant.charge(),
             taken: self.taken,
+            clipping_norm: self.first_norm,
+            next_clipping_norm: self.norm,
         };
         PrivateUpdate::new(difference, origin)
     }
@@ -251,8 +296,13 @@ mod tests {
     const BATCH: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
     fn steps(sigma: f64, paid: u32) -> NoisySteps {
+        steps_at(1.0, sigma, paid)
+    }
+
+    fn steps_at(c: f64, sigma: f64, paid: u32) -> NoisySteps {
         let secret = MasterSecret::fixed([5; 32]);
-        NoisySteps::new(test_grant(0.1, sigma, paid, &secret), &secret, BATCH).expect("training")
+        let grant = test_grant(0.1, sigma, paid, &secret);
+        NoisySteps::new(grant, &secret, BATCH, norm(c)).expect("training")
     }
 
     fn norm(c: f64) -> ClippingNorm {
@@ -264,11 +314,11 @@ mod tests {
         let mut noisy = steps(1.0, 2);
         for _ in 0..2 {
             noisy
-                .step(noisy.empty_sum(3, norm(1.0)).expect("sound"))
+                .step(noisy.empty_sum(3).expect("sound"))
                 .expect("paid");
         }
         assert_eq!(noisy.steps_left(), 0);
-        let sum = noisy.empty_sum(3, norm(1.0)).expect("sound");
+        let sum = noisy.empty_sum(3).expect("sound");
         assert_eq!(noisy.step(sum), Err(StepError::NotPaid { paid: 2 }));
     }
 
@@ -280,14 +330,29 @@ mod tests {
         assert_eq!(noisy.steps_left(), 1);
     }
 
+    #[test]
+    fn a_sum_clipped_otherwise_is_refused_and_costs_no_step() {
+        let mut noisy = steps(2.0, 1);
+        let sigma = 2.0.try_into().expect("sound");
+        let other_norm = ClippedSum::new(3, norm(2.0), sigma).expect("sound");
+        let layers = Clipping::PerLayer { ends: vec![1, 3] };
+        let per_layer = ClippedSum::new(3, norm(1.0), sigma)
+            .expect("sound")
+            .clipped(layers);
+        for sum in [other_norm, per_layer.expect("its layers")] {
+            assert_eq!(noisy.step(sum), Err(StepError::OtherClipping));
+        }
+        assert_eq!(noisy.steps_left(), 1);
+    }
+
     /// The deviation must be σC/B on every coordinate, whatever the batch was: no example, one
     /// example, many. Half the noise, or noise per example, would show. 5 standard errors.
     #[test]
     fn noise_has_the_charged_deviation_on_every_coordinate_even_for_an_empty_batch() {
         let (sigma, c, length) = (1.5, 0.2, 40_000);
-        let mut noisy = steps(sigma, 3);
+        let mut noisy = steps_at(c, sigma, 3);
         for examples in [0, 1, 30] {
-            let mut sum = noisy.empty_sum(length, norm(c)).expect("sound");
+            let mut sum = noisy.empty_sum(length).expect("sound");
             let mut gradient = vec![0.0; length];
             gradient[0] = 5.0;
             (0..examples).for_each(|_| sum.add(&gradient).expect("fits"));
@@ -305,14 +370,46 @@ mod tests {
         }
     }
 
+    /// A batch may be added up in one sum or in many: the noise comes once, with the variance that was
+    /// charged, and the very bits are the same. 5 standard errors.
+    #[test]
+    fn the_noise_of_a_step_is_the_same_however_its_batch_is_divided() {
+        let (sigma, c, length) = (0.8, 0.5, 40_000);
+        let release = |sums: usize| {
+            let mut noisy = steps_at(c, sigma, 1);
+            let mut gradient = vec![0.0; length];
+            let mut divided = Vec::new();
+            for _ in 0..sums {
+                divided.push(noisy.empty_sum(length).expect("sound"));
+            }
+            for record in 0..12 {
+                gradient[0] = record as f32;
+                divided[record % sums].add(&gradient).expect("fits");
+            }
+            let empty = noisy.empty_sum(length).expect("sound");
+            let sum = divided.into_iter().try_fold(empty, ClippedSum::merge);
+            noisy.step(sum.expect("few enough")).expect("paid")
+        };
+        let whole = release(1);
+        let squares = whole[1..].iter().map(|&x| f64::from(x).powi(2));
+        let variance = squares.sum::<f64>() / (length - 1) as f64;
+        let expected = (sigma * c / 10.0).powi(2);
+        let error = expected * (2.0 / length as f64).sqrt();
+        assert!(
+            (variance - expected).abs() < 5.0 * error,
+            "{variance} for {expected}"
+        );
+        assert!([2, 5, 12].into_iter().all(|sums| release(sums) == whole));
+    }
+
     #[test]
     fn noise_never_comes_twice() {
         let mut noisy = steps(1.0, 2);
         let first = noisy
-            .step(noisy.empty_sum(8, norm(1.0)).expect("sound"))
+            .step(noisy.empty_sum(8).expect("sound"))
             .expect("paid");
         let second = noisy
-            .step(noisy.empty_sum(8, norm(1.0)).expect("sound"))
+            .step(noisy.empty_sum(8).expect("sound"))
             .expect("paid");
         assert!(first.iter().zip(&second).all(|(a, b)| a != b));
     }
@@ -321,7 +418,7 @@ mod tests {
     fn the_update_carries_the_charge_behind_it() {
         let mut noisy = steps(1.0, 4);
         noisy
-            .step(noisy.empty_sum(2, norm(1.0)).expect("sound"))
+            .step(noisy.empty_sum(2).expect("sound"))
             .expect("paid");
         let update = noisy.finish(vec![0.5, -0.5]).expect("finite");
         let Origin::Noised {
@@ -376,9 +473,9 @@ mod tests {
         let secret = MasterSecret::fixed([5; 32]);
         let (entry, grant) = paid(&secret);
         let mut sampler = PoissonSampler::new(&grant, &secret).expect("training");
-        let mut noisy = NoisySteps::new(grant, &secret, BATCH).expect("training");
+        let mut noisy = NoisySteps::new(grant, &secret, BATCH, norm(1.0)).expect("training");
         let run = |noisy: &mut NoisySteps, sampler: &mut PoissonSampler| {
-            let mut sum = noisy.empty_sum(4, norm(1.0)).expect("sound");
+            let mut sum = noisy.empty_sum(4).expect("sound");
             for patient in sampler.draw(9) {
                 sum.add(&[patient as f32; 4]).expect("fits");
             }
@@ -387,7 +484,8 @@ mod tests {
         let first = run(&mut noisy, &mut sampler);
         let digest = noisy.finish(first).expect("finite").digest();
 
-        let replay = || NoisySteps::replay(&entry, &secret, BATCH).expect("its own secret");
+        let replay =
+            || NoisySteps::replay(&entry, &secret, BATCH, norm(1.0)).expect("its own secret");
         let (mut noisy, mut sampler) = replay();
         let again = run(&mut noisy, &mut sampler);
         assert_eq!(noisy.finish_replay(again.clone()), Ok(digest));
@@ -396,7 +494,7 @@ mod tests {
             noisy.finish(again).expect_err("a replay"),
             StepError::Replayed
         );
-        let other = NoisySteps::replay(&entry, &MasterSecret::fixed([6; 32]), BATCH);
+        let other = NoisySteps::replay(&entry, &MasterSecret::fixed([6; 32]), BATCH, norm(1.0));
         assert!(matches!(other, Err(GrantError::OtherSecret { .. })));
     }
 

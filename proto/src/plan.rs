@@ -232,7 +232,7 @@ impl Plan {
         self.network.check(self.image.as_ref())?;
         self.training.check(self.task)?;
         self.strategy.check()?;
-        self.privacy.check()
+        self.privacy.check(self.training.batch_size)
     }
 
     fn check_classes(&self) -> Result<(), PlanError> {

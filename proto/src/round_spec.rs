@@ -125,7 +125,7 @@ pub struct ChargeStatement {
     pub sampling_rate: f64,
     /// σ, above 0.
     pub noise_multiplier: f64,
-    /// C, above 0.
+    /// C where the round started, above 0.
     pub clipping_norm: f64,
     /// Steps paid for, 1 or more.
     pub steps: u32,

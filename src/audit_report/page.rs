@@ -196,7 +196,8 @@ impl Page {
         }
         self.push(
             "<table><tr><th class=\"n\">round</th><th class=\"n\">attempt</th><th class=\"n\">entry\
-             </th><th>data set</th><th>mechanism</th><th class=\"n\">C</th><th class=\"n\">B</th>\
+             </th><th>data set</th><th>mechanism</th><th class=\"n\">C</th>\
+             <th class=\"n\">C after it</th><th class=\"n\">B</th>\
              <th class=\"n\">steps taken</th><th class=\"n\">ε so far (rdp)</th>\
              <th class=\"n\">ε so far (pld)</th></tr>",
         );
@@ -217,6 +218,7 @@ impl Page {
             Cell::Text(round.data_set.clone()),
             Cell::Text(mechanism(&round.charge)),
             Cell::optional(round.clipping_norm),
+            Cell::optional(round.next_clipping_norm),
             Cell::optional(round.batch_size),
             Cell::optional(round.taken),
             Cell::epsilon(round.epsilon.rdp),

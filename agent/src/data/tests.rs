@@ -259,6 +259,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
         .await
         .expect("it fits");
     let protection = Protection::Private {
+        clipping_norm: 1.0.try_into().expect("within range"),
         grant: charged.grant,
         secret,
     };

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use consilium_models::training::Protection;
 use consilium_privacy::{
     OutOfRange,
-    accountant::{Delta, SamplingRate},
+    accountant::{ClippingNorm, Delta, SamplingRate},
     ledger::{Budget, ChargeRequest, Purpose, Refusal, Repeat},
 };
 use consilium_proto::{
@@ -57,12 +57,13 @@ impl Agent {
         self.charge(assignment, terms, now).await
     }
 
-    async fn charge(
-        &self,
-        assignment: &Assignment,
-        Terms { noise, policy, cap }: Terms,
-        now: SystemTime,
-    ) -> Answer<Paid> {
+    async fn charge(&self, assignment: &Assignment, terms: Terms, now: SystemTime) -> Answer<Paid> {
+        let Terms {
+            noise,
+            clipping_norm: planned,
+            policy,
+            cap,
+        } = terms;
         let (round, plan) = (assignment.spec.round, &assignment.study.plan);
         let keeper = self.store.clone();
         let secret = blocking(move || keeper.new_secret())
@@ -97,11 +98,16 @@ impl Agent {
                 let Charged {
                     grant,
                     study_epsilon,
+                    clipping_norm,
                 } = charged;
                 let sequence = grant.sequence();
                 info!(%round, sequence, epsilon = study_epsilon, "charged");
                 Ok(Ok(Paid {
-                    protection: Protection::Private { grant, secret },
+                    protection: Protection::Private {
+                        grant,
+                        secret,
+                        clipping_norm: clipping_norm.unwrap_or(planned),
+                    },
                     epsilon: Some(study_epsilon),
                 }))
             }
@@ -133,8 +139,15 @@ impl Agent {
                 "the study was forgotten",
             )));
         };
-        let cap = cap_of(guarantee, &policy);
-        Ok(cap.map(|cap| Terms { noise, policy, cap }).map_err(failed))
+        let terms = || {
+            Ok::<_, OutOfRange>(Terms {
+                noise,
+                clipping_norm: guarantee.clipping_norm.try_into()?,
+                cap: cap_of(guarantee, &policy)?,
+                policy,
+            })
+        };
+        Ok(terms().map_err(failed))
     }
 
     /// The size that the world may know: the one the study's noise was made for, if it was.
@@ -150,6 +163,8 @@ impl Agent {
 /// What a study is charged by.
 struct Terms {
     noise: Noise,
+    /// C of the study's first step.
+    clipping_norm: ClippingNorm,
     policy: Policy,
     cap: Budget,
 }

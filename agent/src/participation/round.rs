@@ -13,12 +13,11 @@ use std::{
 
 use consilium_models::network::Network;
 use consilium_privacy::{
-    accountant::ClippingNorm,
     ledger::{Generator, Made},
     step::{Origin, PrivateUpdate},
 };
 use consilium_proto::{
-    LayoutDigest, ModelDigest, OutOfRange, ParameterVector, RoundSpec, Signed,
+    LayoutDigest, ModelDigest, ParameterVector, RoundSpec, Signed,
     wire::{self, DeclineReason},
 };
 use tonic::transport::Channel;
@@ -182,22 +181,22 @@ impl Agent {
         update: &Arc<PrivateUpdate>,
     ) -> Result<(), SessionError> {
         let (plan, update) = (&assignment.study.plan, update.clone());
-        let (
-            Some(guarantee),
-            Origin::Noised {
-                sequence, taken, ..
-            },
-        ) = (plan.privacy.guarantee(), update.origin())
+        let Origin::Noised {
+            sequence,
+            taken,
+            clipping_norm,
+            next_clipping_norm,
+            ..
+        } = update.origin()
         else {
             return Ok(()); // without privacy nothing was charged
         };
-        let clipping_norm = ClippingNorm::try_from(guarantee.clipping_norm)
-            .map_err(|error| OutOfRange::new("plan", "sound", error));
         let made = Made {
             charge: sequence,
             generator: Generator::Aes256Gcm,
             taken,
-            clipping_norm: clipping_norm.map_err(Distrust::from)?,
+            clipping_norm,
+            next_clipping_norm,
             batch_size: plan.training.batch_size,
             start: *assignment.spec.model_digest.as_bytes(),
             update: blocking(move || update.digest()).await,

@@ -112,7 +112,10 @@ impl Agent {
         let (
             Some(guarantee),
             Origin::Noised {
-                sequence, charge, ..
+                sequence,
+                charge,
+                clipping_norm,
+                ..
             },
         ) = (guarantee, update.origin())
         else {
@@ -134,7 +137,7 @@ impl Agent {
             sequence,
             sampling_rate: q.value(),
             noise_multiplier: sigma.value(),
-            clipping_norm: guarantee.clipping_norm,
+            clipping_norm: clipping_norm.value(),
             steps,
             epsilon,
             delta: guarantee.delta,

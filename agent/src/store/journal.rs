@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use consilium_privacy::{
-    accountant::{Charge, Delta},
+    accountant::{Charge, ClippingNorm, Delta},
     keystream::{Commitment, MasterSecret},
     ledger::{
         Budget, ChargeRequest, Entry, Grant, Head, Journal, JournalError, Ledger, LedgerError,
@@ -48,6 +48,8 @@ pub struct Charged {
     pub grant: Grant,
     /// ε of the whole study so far, this charge included, at the δ asked for.
     pub study_epsilon: f64,
+    /// C where the study's last update ended; none before its first.
+    pub clipping_norm: Option<ClippingNorm>,
 }
 
 /// A journal whose entries are durable before `append` returns: SQLite with `synchronous = FULL`.
@@ -102,6 +104,7 @@ impl Store {
             Ok(Charged {
                 grant,
                 study_epsilon: ledger.study_epsilon(study, delta),
+                clipping_norm: ledger.clipping_norm(study),
             })
         })
         .await
@@ -133,10 +136,11 @@ impl Store {
                 .find_map(|entry| entry.fact.charged()?.key);
             let key = charged.ok_or(ChargeError::Recorded { sequence })?;
             let secret = store.secret(&key)?.ok_or(ChargeError::NoSecret(key))?;
-            let study_epsilon = ledger.study_epsilon(grant.study(), delta);
+            let study = grant.study();
             let charged = Charged {
                 grant,
-                study_epsilon,
+                study_epsilon: ledger.study_epsilon(study, delta),
+                clipping_norm: ledger.clipping_norm(study),
             };
             Ok((charged, secret))
         })

@@ -200,6 +200,7 @@ async fn an_update_is_recorded_once_and_ends_its_charge() {
         generator: Generator::Aes256Gcm,
         taken: 1,
         clipping_norm: 1.0.try_into().expect("sound"),
+        next_clipping_norm: 1.0.try_into().expect("sound"),
         batch_size: 8,
         start: [1; 32],
         update: [2; 32],

@@ -240,7 +240,11 @@ fn paid() -> Protection {
     let grant = ledger
         .reserve(request, std::time::UNIX_EPOCH)
         .expect("a large budget");
-    Protection::Private { grant, secret }
+    Protection::Private {
+        grant,
+        secret,
+        clipping_norm: 1.0.try_into().expect(sound),
+    }
 }
 
 struct Clock {

@@ -1,5 +1,8 @@
 //! Every network again, in f64 and plain loops, one example at a time, for the tests.
 
+mod scattering;
+
+pub(super) use self::scattering::scattered;
 use super::TextSizes;
 
 /// An image of `[channels][height][width]` numbers.
@@ -228,6 +231,13 @@ impl<'a> Reader<'a> {
         let x = halve(&relu_image(self.convolution(&x, 64, [3, 1, 0], true)));
         let x = relu(self.dense(&x.values, 128));
         self.dense(&x, outputs)
+    }
+
+    /// From maps that are scattered already: no weight has a part in them.
+    pub(super) fn scatter_cnn(&mut self, maps: &Image, outputs: usize) -> Vec<f64> {
+        let x = halve(&relu_image(self.convolution(maps, 16, [3, 1, 1], true)));
+        let x = relu_image(self.convolution(&x, 32, [3, 1, 1], true));
+        self.dense(&x.values, outputs)
     }
 
     pub(super) fn resnet_gn(

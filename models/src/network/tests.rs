@@ -1,4 +1,7 @@
+mod clipping;
 mod devices;
+
+use std::cell::RefCell;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 
@@ -6,7 +9,7 @@ use super::{
     activation::relu,
     convolution::{Convolution, Window},
     dense::Dense,
-    oracle::{Image, Reader, cross_entropy},
+    oracle::{Image, Reader, cross_entropy, scattered},
     pooling::average,
     *,
 };
@@ -140,6 +143,7 @@ fn cases() -> Vec<Case> {
             &plan("name = \"dense\"\nhidden = []", None, 4, 2),
             |weights, input| Reader::new(weights).perceptron(input, &[], 2),
         ),
+        scatter_case([3, 13, 9]),
         text_case(TextSizes {
             tokens: 11,
             positions: 7,
@@ -149,6 +153,22 @@ fn cases() -> Vec<Case> {
             blocks: 2,
         }),
     ]
+}
+
+/// The oracle scatters an input once, however often its head is asked.
+fn scatter_case(shape: [usize; 3]) -> Case {
+    let plan = plan("name = \"scatter-cnn\"", Some(shape), 0, 3);
+    let last = RefCell::new((Vec::new(), Image::new([0; 3], Vec::new())));
+    case("scatter-cnn", &plan, move |weights, input| {
+        let mut last = last.borrow_mut();
+        if last.0 != input {
+            *last = (
+                input.to_vec(),
+                scattered(&Image::new(shape, input.to_vec())),
+            );
+        }
+        Reader::new(weights).scatter_cnn(&last.1, 3)
+    })
 }
 
 fn text_case(sizes: TextSizes) -> Case {
@@ -375,6 +395,7 @@ fn initial_weights_are_the_same_bytes_on_every_machine() {
         ("regression", "18da8a96712b8c1f"),
         ("dense", "4aff6c6145d802ab"),
         ("linear", "2fa6e178fc5369b5"),
+        ("scatter-cnn", "07e53f4c409aa5a8"),
     ];
     for (case, (name, start)) in cases().into_iter().zip(frozen) {
         let digest = case
@@ -499,6 +520,43 @@ fn any_text() -> impl Strategy<Value = Case> {
     })
 }
 
+fn any_scattering() -> impl Strategy<Value = Case> {
+    (8_usize..12, 8_usize..12).prop_map(|(height, width)| scatter_case([1, height, width]))
+}
+
+fn any_network() -> impl Strategy<Value = Case> {
+    prop_oneof![
+        (2_usize..5).prop_map(|classes| {
+            let text = "name = \"cnn-small\"";
+            image_case(
+                "any cnn-small",
+                text,
+                [1, 28, 28],
+                classes,
+                move |reader, image| reader.cnn_small(image, classes),
+            )
+        }),
+        (10_usize..15, 10_usize..15, 2_usize..5).prop_map(|(height, width, classes)| {
+            let text = "name = \"cnn\"";
+            image_case(
+                "any cnn",
+                text,
+                [3, height, width],
+                classes,
+                move |reader, image| reader.cnn(image, classes),
+            )
+        }),
+        (prop::collection::vec(1_usize..20, 0..3), 1_usize..12).prop_map(|(hidden, columns)| {
+            let text = format!("name = \"dense\"\nhidden = {hidden:?}");
+            case(
+                "any dense",
+                &plan(&text, None, columns, 3),
+                move |weights, input| Reader::new(weights).perceptron(input, &hidden, 3),
+            )
+        }),
+    ]
+}
+
 fn any_resnet() -> impl Strategy<Value = Case> {
     (1_usize..4, 1_usize..3, 8_usize..18, 8_usize..18, 1_usize..3).prop_map(
         |(width, depth, height, columns, channels)| {
@@ -576,6 +634,16 @@ proptest! {
 
     #[test]
     fn text_encoders_of_any_size_agree_with_the_oracle(case in any_text()) {
+        agrees_with_the_oracle(&case)?;
+    }
+
+    #[test]
+    fn convolutional_and_dense_networks_of_any_size_agree_with_the_oracle(case in any_network()) {
+        agrees_with_the_oracle(&case)?;
+    }
+
+    #[test]
+    fn scattering_of_any_size_agrees_with_the_oracle(case in any_scattering()) {
         agrees_with_the_oracle(&case)?;
     }
 

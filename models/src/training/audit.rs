@@ -27,6 +27,7 @@ use consilium_privacy::{
     empirical::{Batches, Residuals},
     keystream::MasterSecret,
     ledger::{Entry, Grant, GrantError},
+    step::ClippedSum,
 };
 use consilium_proto::{Plan, plan::Clipping};
 
@@ -41,10 +42,8 @@ use self::{
 };
 pub use super::private::Gradient;
 use super::{
-    Examples, Progress, Steps, StopFlag, TrainError,
-    batch::Context,
-    examples::Pick,
-    private::{Private, clipping},
+    Examples, Progress, Steps, StopFlag, TrainError, batch::Context, clipping::clipping,
+    examples::Pick, private::Private,
 };
 use crate::network::{Network, Target};
 
@@ -63,28 +62,40 @@ pub struct Subject<'a> {
     pub stop: &'a StopFlag,
 }
 
-/// Takes the gradient of one record; from several threads, in any order.
-pub type Add<'a> = dyn Fn(Gradient) -> Result<(), TrainError> + Sync + 'a;
-
 /// The private part of a round's steps.
-pub trait Mechanism {
+pub trait Mechanism: Sync {
+    /// What one thread adds gradients to.
+    type Sum: Send;
+
     /// What was charged for its steps.
     fn charge(&self) -> Charge;
+
+    /// The largest norm of one record (C) in the next step.
+    fn clipping_norm(&self) -> ClippingNorm;
 
     /// Draws the next batch: a patient and one of its records, each patient at most once. An empty
     /// batch is a step like any other.
     fn draw(&mut self, examples: &dyn Examples) -> Vec<(usize, usize)>;
 
-    /// Releases what `give` adds: clipped, summed, noised, divided by the batch size. `length` is
-    /// that of every gradient. Called once after each [`draw`](Self::draw).
+    /// An empty sum for the next step. `length` is that of every gradient.
     ///
     /// # Errors
-    /// A step that nobody paid for, and whatever keeps the gradients from being computed.
-    fn release(
-        &mut self,
-        length: usize,
-        give: &mut dyn FnMut(&Add) -> Result<(), TrainError>,
-    ) -> Result<Vec<f32>, TrainError>;
+    /// Whatever keeps gradients from being added.
+    fn sum(&self, length: usize) -> Result<Self::Sum, TrainError>;
+
+    /// Clips the gradient of one record and adds it. Called from several threads, each with a sum of
+    /// its own, in any order.
+    ///
+    /// # Errors
+    /// More records than a sum takes.
+    fn add(&self, sum: &mut Self::Sum, gradient: Gradient) -> Result<(), TrainError>;
+
+    /// Releases the sums of a step together: noised, divided by the batch size. Called once after
+    /// each [`draw`](Self::draw).
+    ///
+    /// # Errors
+    /// A step that nobody paid for.
+    fn release(&mut self, length: usize, sums: Vec<Self::Sum>) -> Result<Vec<f32>, TrainError>;
 }
 
 /// The mechanism that trains in hospitals.
@@ -108,7 +119,7 @@ impl Product {
         let charge = grant.charge();
         let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
         let private = Private::new(grant, secret, batch_size, clipping_norm)?;
-        let private = private.clipped(clipping(plan.privacy.clipping, network.layout()));
+        let private = private.clipped(clipping(plan, network.layout())?)?;
         Ok(Self { private, charge })
     }
 
@@ -128,14 +139,20 @@ impl Product {
         let charge = charged.ok_or(GrantError::NotTraining { sequence })?.charge;
         let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
         let private = Private::replay(entry, secret, batch_size, clipping_norm)?;
-        let private = private.clipped(clipping(plan.privacy.clipping, network.layout()));
+        let private = private.clipped(clipping(plan, network.layout())?)?;
         Ok(Self { private, charge })
     }
 }
 
 impl Mechanism for Product {
+    type Sum = ClippedSum;
+
     fn charge(&self) -> Charge {
         self.charge
+    }
+
+    fn clipping_norm(&self) -> ClippingNorm {
+        self.private.clipping_norm()
     }
 
     fn draw(&mut self, examples: &dyn Examples) -> Vec<(usize, usize)> {
@@ -143,12 +160,16 @@ impl Mechanism for Product {
         picks.map(|pick| (pick.patient, pick.record)).collect()
     }
 
-    fn release(
-        &mut self,
-        length: usize,
-        give: &mut dyn FnMut(&Add) -> Result<(), TrainError>,
-    ) -> Result<Vec<f32>, TrainError> {
-        self.private.release(length, |add| give(add))
+    fn sum(&self, length: usize) -> Result<ClippedSum, TrainError> {
+        self.private.sum(length)
+    }
+
+    fn add(&self, sum: &mut ClippedSum, gradient: Gradient) -> Result<(), TrainError> {
+        Ok(gradient.add_to(sum)?)
+    }
+
+    fn release(&mut self, length: usize, sums: Vec<ClippedSum>) -> Result<Vec<f32>, TrainError> {
+        self.private.release(length, sums)
     }
 }
 
@@ -251,16 +272,15 @@ impl<'a> Auditor<'a> {
             .collect();
 
         let norm = self.claim.clipping_norm();
-        let more = |add: &Add| {
-            let mut gradient = vec![0.0; weights.len()];
-            for &at in &planted {
-                self.canaries.place(at, norm.value(), &mut gradient);
-                add(Gradient::Whole(&gradient))?;
-                self.canaries.erase(at, &mut gradient);
-            }
-            Ok(())
-        };
-        let watched = Watched::of(context, weights, &real, norm, mechanism, more)?;
+        let mut more = mechanism.sum(weights.len())?;
+        let mut gradient = vec![0.0; weights.len()];
+        for &at in &planted {
+            self.canaries.place(at, norm.value(), &mut gradient);
+            mechanism.add(&mut more, Gradient::Whole(&gradient))?;
+            self.canaries.erase(at, &mut gradient);
+        }
+        let clip = (norm, self.claim.noise_multiplier());
+        let watched = Watched::of(context, weights, &real, clip, mechanism, more)?;
         self.look(watched.unknown(self.batch_size, norm), &planted);
         Ok(watched.released)
     }

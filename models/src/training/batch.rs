@@ -44,13 +44,13 @@ impl Context<'_> {
         &self,
         picks: &[Pick],
         size: usize,
-        start: impl Fn() -> T + Sync,
+        start: impl Fn() -> Result<T, TrainError> + Sync,
         work: impl Fn(&mut T, Batch) -> Result<(), TrainError> + Sync,
     ) -> Result<Vec<T>, TrainError> {
         let microbatches = picks.len().div_ceil(size);
         let share = microbatches.div_ceil(self.threads.get()) * size;
         let run = |picks: &[Pick]| {
-            let mut hand = start();
+            let mut hand = start()?;
             for picks in picks.chunks(size) {
                 if self.stop.is_stopped() {
                     return Err(TrainError::Stopped);

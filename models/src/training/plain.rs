@@ -58,7 +58,7 @@ impl Gradients for Plain {
         let share = picks.len().div_ceil(context.threads.get()).max(1);
         let views = context.views as usize;
         let size = (context.network.microbatch() / views).max(1).min(share);
-        let start = || (vec![0.0; weights.len()], vec![0.0; weights.len()], 0);
+        let start = || Ok((vec![0.0; weights.len()], vec![0.0; weights.len()], 0));
         let work = |hand: &mut (Vec<f32>, Vec<f32>, u64), batch| {
             let (sum, gradient, not_finite) = hand;
             gradient.fill(0.0);

@@ -1,18 +1,14 @@
 //! Steps that protect patients: clipped, summed as integers, noised.
 
-use std::{
-    num::{NonZeroU32, NonZeroUsize},
-    sync::{Mutex, PoisonError},
-};
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use consilium_privacy::{
     accountant::ClippingNorm,
     keystream::MasterSecret,
     ledger::{Entry, Grant},
     sampling::PoissonSampler,
-    step::{Clipping, NoisySteps, Part, PrivateUpdate},
+    step::{AddError, ClippedSum, Clipping, NoisySteps, Part, PrivateUpdate},
 };
-use consilium_proto::{Layout, plan};
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
 
@@ -39,21 +35,25 @@ impl Gradient<'_> {
             }
         }
     }
-}
 
-/// Takes the gradient of one record. Called from several threads.
-pub(super) type Add<'a> = dyn Fn(Gradient) -> Result<(), TrainError> + Sync + 'a;
+    /// Clips it and adds it to a sum.
+    pub(super) fn add_to(&self, sum: &mut ClippedSum) -> Result<(), AddError> {
+        match self {
+            Self::Whole(values) => sum.add(values),
+            Self::Parts(parts) => sum.add_parts(parts),
+        }
+    }
+}
 
 /// The private steps of one round.
 pub(super) struct Private {
     sampler: PoissonSampler,
     noisy: NoisySteps,
-    clipping_norm: ClippingNorm,
-    clipping: Clipping,
     not_finite: u64,
 }
 
 impl Private {
+    /// Steps that start at this clipping norm.
     pub(super) fn new(
         grant: Grant,
         secret: &MasterSecret,
@@ -61,12 +61,10 @@ impl Private {
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
         let sampler = PoissonSampler::new(&grant, secret)?;
-        let noisy = NoisySteps::new(grant, secret, batch_size)?;
+        let noisy = NoisySteps::new(grant, secret, batch_size, clipping_norm)?;
         Ok(Self {
             sampler,
             noisy,
-            clipping_norm,
-            clipping: Clipping::Flat,
             not_finite: 0,
         })
     }
@@ -78,19 +76,23 @@ impl Private {
         batch_size: NonZeroU32,
         clipping_norm: ClippingNorm,
     ) -> Result<Self, TrainError> {
-        let (noisy, sampler) = NoisySteps::replay(entry, secret, batch_size)?;
+        let (noisy, sampler) = NoisySteps::replay(entry, secret, batch_size, clipping_norm)?;
         Ok(Self {
             sampler,
             noisy,
-            clipping_norm,
-            clipping: Clipping::Flat,
             not_finite: 0,
         })
     }
 
     /// Clipped in another way.
-    pub(super) fn clipped(self, clipping: Clipping) -> Self {
-        Self { clipping, ..self }
+    pub(super) fn clipped(self, clipping: Clipping) -> Result<Self, TrainError> {
+        let noisy = self.noisy.clipped(clipping).map_err(TrainError::Plan)?;
+        Ok(Self { noisy, ..self })
+    }
+
+    /// The clipping norm of the next step.
+    pub(super) fn clipping_norm(&self) -> ClippingNorm {
+        self.noisy.clipping_norm()
     }
 
     /// Ends replayed steps.
@@ -111,23 +113,19 @@ impl Private {
         drawn.into_iter().filter_map(pick).collect()
     }
 
-    /// Clips and sums the gradients that `give` adds, adds noise and divides by the batch size.
+    /// An empty sum for gradients of the next step. Each thread that adds has one of its own.
+    pub(super) fn sum(&self, length: usize) -> Result<ClippedSum, TrainError> {
+        self.noisy.empty_sum(length).map_err(TrainError::Plan)
+    }
+
+    /// Adds noise to all sums of the step together and divides by the batch size.
     pub(super) fn release(
         &mut self,
         length: usize,
-        give: impl FnOnce(&Add) -> Result<(), TrainError>,
+        sums: Vec<ClippedSum>,
     ) -> Result<Vec<f32>, TrainError> {
-        let sum = self.noisy.empty_sum(length, self.clipping_norm);
-        let sum = sum.and_then(|sum| sum.clipped(self.clipping.clone()));
-        let sum = Mutex::new(sum.map_err(TrainError::Plan)?);
-        give(&|gradient| {
-            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(match gradient {
-                Gradient::Whole(values) => sum.add(values),
-                Gradient::Parts(parts) => sum.add_parts(parts),
-            }?)
-        })?;
-        let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let empty = self.sum(length)?;
+        let sum = sums.into_iter().try_fold(empty, ClippedSum::merge)?;
         self.not_finite += u64::from(sum.not_finite());
         Ok(self.noisy.step(sum)?)
     }
@@ -136,9 +134,10 @@ impl Private {
 impl Gradients for Private {
     fn next(&mut self, context: &Context, weights: &[f32]) -> Result<Vec<f32>, TrainError> {
         let picks = self.draw(context.examples);
-        self.release(weights.len(), |add| {
-            each_gradient(context, weights, &picks, add)
-        })
+        let start = || self.sum(weights.len());
+        let add = |sum: &mut ClippedSum, gradient: Gradient| Ok(gradient.add_to(sum)?);
+        let sums = each_gradient(context, weights, &picks, start, add)?;
+        self.release(weights.len(), sums)
     }
 
     fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError> {
@@ -146,51 +145,29 @@ impl Gradients for Private {
     }
 }
 
-/// The clipping that a plan names, for the layers of a layout: tensors whose names differ in the last
-/// word alone belong to one.
-pub(super) fn clipping(plan: plan::Clipping, layout: &Layout) -> Clipping {
-    match plan {
-        plan::Clipping::Flat => Clipping::Flat,
-        plan::Clipping::Automatic { gamma } => Clipping::Automatic { gamma },
-        plan::Clipping::PerLayer => {
-            let mut ends = Vec::<usize>::new();
-            let mut last = None;
-            for (tensor, range) in layout.ranges() {
-                let layer = tensor
-                    .name
-                    .rsplit_once('.')
-                    .map_or(&*tensor.name, |(layer, _)| layer);
-                if last == Some(layer) {
-                    ends.pop();
-                }
-                ends.push(range.end);
-                last = Some(layer);
-            }
-            Clipping::PerLayer { ends }
-        }
-    }
-}
-
 /// Computes the gradient of each picked record, the mean over its views, and hands it on, from several
-/// threads and in no fixed order. The bits of a gradient depend on its record and the weights alone.
-pub(super) fn each_gradient(
+/// threads and in no fixed order. `take` gets what its thread has in hand, made by `start`; the hands
+/// come back. The bits of a gradient depend on its record and the weights alone.
+pub(super) fn each_gradient<T: Send>(
     context: &Context,
     weights: &[f32],
     picks: &[Pick],
-    take: impl Fn(Gradient) -> Result<(), TrainError> + Sync,
-) -> Result<(), TrainError> {
+    start: impl Fn() -> Result<T, TrainError> + Sync,
+    take: impl Fn(&mut T, Gradient) -> Result<(), TrainError> + Sync,
+) -> Result<Vec<T>, TrainError> {
     let ready = context.network.weights(weights)?;
     let views = context.views as usize;
     let size = (context.network.microbatch() / views).max(1);
-    let room = || match views {
-        1 => Vec::new(),
-        _ => vec![0.0; 2 * weights.len()],
+    let room = match views {
+        1 => 0,
+        _ => 2 * weights.len(),
     };
-    context.microbatches(picks, size, room, |room, batch| {
+    let start = || Ok((start()?, vec![0.0; room]));
+    let hands = context.microbatches(picks, size, start, |(hand, room), batch| {
         let apart = context.network.per_example(&ready, &batch)?;
         for first in (0..apart.examples()).step_by(views) {
             if views == 1 {
-                take(Gradient::Parts(&apart.parts(first)))?;
+                take(hand, Gradient::Parts(&apart.parts(first)))?;
                 continue;
             }
             let (mean, view) = room.split_at_mut(weights.len());
@@ -201,38 +178,9 @@ pub(super) fn each_gradient(
                 both.for_each(|(mean, view)| *mean += view);
             }
             mean.iter_mut().for_each(|mean| *mean /= views as f32);
-            take(Gradient::Whole(mean))?;
+            take(hand, Gradient::Whole(mean))?;
         }
         Ok(())
     })?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use consilium_proto::TensorSpec;
-
-    use super::*;
-
-    #[test]
-    fn tensors_of_one_layer_are_clipped_together() {
-        let tensor = |name: &str, parameters| TensorSpec {
-            name: name.into(),
-            shape: vec![parameters],
-        };
-        let names = [
-            ("a.weight", 6),
-            ("a.bias", 2),
-            ("b.gn.weight", 3),
-            ("b.gn.bias", 3),
-            ("c", 1),
-        ];
-        let tensors = names.map(|(name, parameters)| tensor(name, parameters));
-        let layout = Layout::new(tensors.to_vec()).expect("a small layout");
-        let ends = vec![8, 14, 15];
-        assert_eq!(
-            clipping(plan::Clipping::PerLayer, &layout),
-            Clipping::PerLayer { ends }
-        );
-    }
+    Ok(hands.into_iter().map(|(hand, _)| hand).collect())
 }

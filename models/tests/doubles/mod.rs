@@ -1,18 +1,18 @@
 //! A mechanism of its own, sound but for the flaw it is given.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Mutex, PoisonError},
-};
+use std::num::NonZeroU32;
 
 use consilium_models::{
     random::Random,
     training::{
         Examples, TrainError,
-        audit::{Add, Claim, Mechanism, Repeated},
+        audit::{Claim, Gradient, Mechanism, Repeated},
     },
 };
-use consilium_privacy::{accountant::Charge, step::PrivateUpdate};
+use consilium_privacy::{
+    accountant::{Charge, ClippingNorm},
+    step::PrivateUpdate,
+};
 
 /// Records of a microbatch.
 const MICROBATCH: usize = 50;
@@ -47,6 +47,7 @@ pub(crate) struct Double {
     norm: f64,
     batch_size: f64,
     charge: Charge,
+    clipping_norm: ClippingNorm,
     coins: Random,
     round: u64,
     step: u64,
@@ -72,6 +73,7 @@ impl Double {
             norm: claim.clipping_norm().value(),
             batch_size: f64::from(batch_size.get()),
             charge,
+            clipping_norm: claim.clipping_norm(),
             coins: Random::new(&[31, u64::from(round)]),
             round: u64::from(round),
             step: 0,
@@ -111,9 +113,21 @@ impl Double {
     }
 }
 
+/// Of one thread: a sum, and how many records are in it.
+pub(crate) struct Sum {
+    values: Vec<f64>,
+    records: usize,
+}
+
 impl Mechanism for Double {
+    type Sum = Sum;
+
     fn charge(&self) -> Charge {
         self.charge
+    }
+
+    fn clipping_norm(&self) -> ClippingNorm {
+        self.clipping_norm
     }
 
     fn draw(&mut self, examples: &dyn Examples) -> Vec<(usize, usize)> {
@@ -121,36 +135,39 @@ impl Mechanism for Double {
         batch.into_iter().map(|patient| (patient, 0)).collect()
     }
 
-    fn release(
-        &mut self,
-        length: usize,
-        give: &mut dyn FnMut(&Add) -> Result<(), TrainError>,
-    ) -> Result<Vec<f32>, TrainError> {
-        self.step += 1;
-        let sum = Mutex::new((vec![0.0; length], 0));
+    fn sum(&self, length: usize) -> Result<Sum, TrainError> {
+        Ok(Sum {
+            values: vec![0.0; length],
+            records: 0,
+        })
+    }
+
+    fn add(&self, sum: &mut Sum, gradient: Gradient) -> Result<(), TrainError> {
         // A little below the norm, as the product has it.
         let clip_to = self.norm * (1.0 - 1.0 / 1024.0);
-        let is_clipped = self.flaw != Flaw::NoClipping;
-        give(&|gradient| {
-            let mut values = vec![0.0; length];
-            gradient.write(&mut values);
-            let gradient = values;
-            let squares = gradient.iter().map(|&x| f64::from(x).powi(2));
-            let factor = (clip_to / squares.sum::<f64>().sqrt()).min(1.0);
-            let factor = if is_clipped { factor } else { 1.0 };
-            let (sum, records) = &mut *sum.lock().unwrap_or_else(PoisonError::into_inner);
-            *records += 1;
-            for (sum, &value) in sum.iter_mut().zip(&gradient) {
-                *sum += factor * f64::from(value);
-            }
-            Ok(())
-        })?;
-        let (sum, records) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut values = vec![0.0; sum.values.len()];
+        gradient.write(&mut values);
+        let squares = values.iter().map(|&x| f64::from(x).powi(2));
+        let factor = match self.flaw {
+            Flaw::NoClipping => 1.0,
+            _ => (clip_to / squares.sum::<f64>().sqrt()).min(1.0),
+        };
+        sum.records += 1;
+        for (sum, value) in sum.values.iter_mut().zip(values) {
+            *sum += factor * f64::from(value);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, length: usize, sums: Vec<Sum>) -> Result<Vec<f32>, TrainError> {
+        self.step += 1;
+        let records = sums.iter().map(|sum| sum.records).sum();
         let deviation = self.share(records) * self.sigma * self.norm;
         let mut noise = self.noise();
-        let released = sum
-            .into_iter()
-            .map(|sum| ((sum + deviation * f64::from(noise.normal())) / self.batch_size) as f32);
+        let released = (0..length).map(|at| {
+            let sum: f64 = sums.iter().map(|sum| sum.values[at]).sum();
+            ((sum + deviation * f64::from(noise.normal())) / self.batch_size) as f32
+        });
         Ok(released.collect())
     }
 }

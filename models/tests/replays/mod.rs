@@ -5,7 +5,12 @@ use consilium_models::training::{
     audit::{PastRound, Repeated, Replay, Seen, replay_round},
     train_round,
 };
-use consilium_privacy::{ledger::GrantError, seal::SealingKey, step::StepError};
+use consilium_privacy::{
+    accountant::ClippingNorm,
+    ledger::GrantError,
+    seal::SealingKey,
+    step::{Origin, PrivateUpdate, StepError},
+};
 use consilium_proto::ParameterVector;
 
 use super::*;
@@ -37,6 +42,10 @@ impl Past {
 
     /// Trains it as in a hospital, and gives the digest of the update that it sends.
     fn train(&self, protection: Protection) -> [u8; 32] {
+        self.update(protection).digest()
+    }
+
+    fn update(&self, protection: Protection) -> PrivateUpdate {
         let network = Network::from_plan(&self.plan).expect("a network");
         let job = Job {
             plan: &self.plan,
@@ -47,7 +56,7 @@ impl Past {
             threads: NonZeroUsize::new(2).expect("two"),
         };
         let trained = train_round(job, &self.examples, &StopFlag::default(), |_| {});
-        trained.expect("a round").update.digest()
+        trained.expect("a round").update
     }
 
     fn replay(&self, mechanism: impl Repeated, all: &mut Seen) -> Replay {
@@ -84,6 +93,14 @@ fn nothing_seen() -> Seen {
     Seen::new(claim().sampling_rate())
 }
 
+fn paid(grant: Grant, secret: MasterSecret) -> Protection {
+    Protection::Private {
+        grant,
+        secret,
+        clipping_norm: claim().clipping_norm(),
+    }
+}
+
 fn product(entry: &Entry, secret: &MasterSecret) -> Product {
     replayed(entry, secret, &plan()).expect("its own secret")
 }
@@ -101,7 +118,7 @@ fn a_replay_ends_in_the_rounds_own_digest_and_sees_the_noise_that_was_charged() 
     let (grant, entry) = grant(&claim, 2, &secret);
     let key = SealingKey::from_bytes([8; 32]);
     let kept = secret.seal(&key).expect("room");
-    let digest = past.train(Protection::Private { grant, secret });
+    let digest = past.train(paid(grant, secret));
     let secret = MasterSecret::open(&key, &kept).expect("its own seal");
 
     let mut all = nothing_seen();
@@ -116,6 +133,49 @@ fn a_replay_ends_in_the_rounds_own_digest_and_sees_the_noise_that_was_charged() 
     assert_eq!(all.residuals.steps(), STEPS);
 }
 
+/// False alarms: 1 in 80 000 by noise and batches.
+#[test]
+fn a_replay_of_an_adaptive_norm_starts_and_ends_where_the_round_did() {
+    let mut plan = plan();
+    plan.privacy.clipping = Clipping::Adaptive {
+        quantile: 0.5,
+        rate: 0.2,
+        count_noise: 0.1,
+    };
+    let past = Past::of(plan.clone());
+    let secret = MasterSecret::random().expect("randomness");
+    let (grant, entry) = grant(&claim(), 2, &secret);
+    let key = SealingKey::from_bytes([8; 32]);
+    let kept = secret.seal(&key).expect("room");
+    let start = ClippingNorm::try_from(0.3).expect("within range");
+    let protection = Protection::Private {
+        grant,
+        secret,
+        clipping_norm: start,
+    };
+    let update = past.update(protection);
+    let Origin::Noised {
+        next_clipping_norm, ..
+    } = update.origin()
+    else {
+        panic!("not private");
+    };
+    assert_ne!(next_clipping_norm, start);
+    let network = Network::from_plan(&plan).expect("a network");
+    let replay = |start| {
+        let secret = MasterSecret::open(&key, &kept).expect("its own seal");
+        let product = Product::replay(&entry, &secret, &plan, &network, start);
+        past.replay(product.expect("its own secret"), &mut nothing_seen())
+    };
+    let again = replay(start);
+    assert_eq!(again.digest, update.digest());
+    assert_eq!(again.next_clipping_norm, next_clipping_norm);
+    assert_eq!(again.seen.irregularities(), []);
+    let elsewhere = replay(0.31.try_into().expect("within range"));
+    assert_ne!(elsewhere.digest, update.digest());
+    assert_ne!(elsewhere.next_clipping_norm, next_clipping_norm);
+}
+
 /// False alarms: 1 in 80 000 for each plan.
 #[test]
 fn a_replay_clips_and_averages_views_as_the_plan_says() {
@@ -128,7 +188,7 @@ fn a_replay_clips_and_averages_views_as_the_plan_says() {
         let (grant, entry) = grant(&claim(), 2, &secret);
         let key = SealingKey::from_bytes([8; 32]);
         let kept = secret.seal(&key).expect("room");
-        let digest = past.train(Protection::Private { grant, secret });
+        let digest = past.train(paid(grant, secret));
         let secret = MasterSecret::open(&key, &kept).expect("its own seal");
         let product = replayed(&entry, &secret, &plan).expect("its own secret");
         let replay = past.replay(product, &mut nothing_seen());

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::Hex;
 use crate::{
-    accountant::Charge,
+    accountant::{Charge, ClippingNorm},
     ledger::{Budget, ChainError},
 };
 
@@ -197,6 +197,14 @@ pub enum Flaw {
         found: String,
         /// What the plan says.
         planned: String,
+    },
+    /// An adaptive clipping norm does not go on where it was.
+    #[error("the clipping norm is {start}, the study's last update ended at {last}")]
+    OtherNorm {
+        /// Where the update began.
+        start: ClippingNorm,
+        /// Where the one before it ended.
+        last: ClippingNorm,
     },
     /// The whole plan would cost more than it promises.
     #[error(

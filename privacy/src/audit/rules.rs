@@ -13,7 +13,7 @@ use std::{
 
 use super::{Flaw, Place, SiteExport, SiteStatement, StudyAccount, Terms, terms::TOLERANCE};
 use crate::{
-    accountant::{Accountant as _, Charge, Pld},
+    accountant::{Accountant as _, Charge, ClippingNorm, Pld},
     ledger::{
         Budget, Charged, Entry, Fact, Filter, Head, LedgerPublicKey, Made, NO_STUDY, Purpose,
         verify,
@@ -125,6 +125,8 @@ struct Replay<'a> {
     first: HashMap<[u8; 16], Charge>,
     /// The entry of the update that each charge paid for.
     made: HashMap<u64, u64>,
+    /// The clipping norm where each study's newest update ended.
+    norms: HashMap<[u8; 16], ClippingNorm>,
 }
 
 static NO_TERMS: BTreeMap<[u8; 16], Terms> = BTreeMap::new();
@@ -141,6 +143,7 @@ impl<'a> Replay<'a> {
             training: HashMap::new(),
             first: HashMap::new(),
             made: HashMap::new(),
+            norms: HashMap::new(),
         }
     }
 
@@ -245,8 +248,9 @@ impl<'a> Replay<'a> {
                 paid,
             });
         }
+        let last = self.norms.insert(charged.study, made.next_clipping_norm);
         if let Some(terms) = self.terms.get(&charged.study) {
-            flaws.extend(terms.compare_update(made));
+            flaws.extend(terms.compare_update(made, last));
         }
         if let Some(earlier) = self.made.insert(charge, sequence) {
             flaws.push(Flaw::MadeTwice { charge, earlier });

@@ -17,8 +17,10 @@ pub struct Terms {
     pub steps: u32,
     /// B, which sums are divided by.
     pub batch_size: u32,
-    /// C, the largest norm of one unit's gradient.
+    /// C, the largest norm of one unit's gradient: in all rounds, or where the first one starts.
     pub clipping_norm: ClippingNorm,
+    /// Whether C moves by what noisy sums say.
+    pub is_clipping_adaptive: bool,
     /// δ over the whole study.
     pub delta: Delta,
     /// How much noise.
@@ -120,30 +122,38 @@ impl Terms {
         flaws
     }
 
-    /// What an update has otherwise.
-    pub(super) fn compare_update(&self, made: &Made) -> Vec<Flaw> {
-        let figures = [
-            (
-                "the batch size",
-                made.batch_size.to_string(),
-                self.batch_size.to_string(),
-            ),
-            (
-                "the clipping norm",
-                made.clipping_norm.to_string(),
-                self.clipping_norm.to_string(),
-            ),
-        ];
-        let other = figures
-            .into_iter()
-            .filter(|(_, found, planned)| found != planned);
-        other
-            .map(|(what, found, planned)| Flaw::OffPlan {
-                what,
-                found,
-                planned,
-            })
-            .collect()
+    /// What an update has otherwise. `last` is where the study's update before it ended.
+    pub(super) fn compare_update(&self, made: &Made, last: Option<ClippingNorm>) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        let mut expect = |what, found: String, planned: String| {
+            if found != planned {
+                flaws.push(Flaw::OffPlan {
+                    what,
+                    found,
+                    planned,
+                });
+            }
+        };
+        let (found, planned) = (made.batch_size, self.batch_size);
+        expect("the batch size", found.to_string(), planned.to_string());
+        let (start, end, planned) = (
+            made.clipping_norm,
+            made.next_clipping_norm,
+            self.clipping_norm,
+        );
+        match last.filter(|_| self.is_clipping_adaptive) {
+            None => expect("the clipping norm", start.to_string(), planned.to_string()),
+            Some(last) if last != start => flaws.push(Flaw::OtherNorm { start, last }),
+            Some(_) => {}
+        }
+        if !self.is_clipping_adaptive && end != planned {
+            flaws.push(Flaw::OffPlan {
+                what: "the clipping norm after it",
+                found: end.to_string(),
+                planned: planned.to_string(),
+            });
+        }
+        flaws
     }
 
     /// What the plan itself promises and does not hold, with the noise of its first charge.

@@ -40,6 +40,7 @@ fn terms() -> BTreeMap<[u8; 16], Terms> {
         steps: 10,
         batch_size: 10,
         clipping_norm: 1.0.try_into().expect(SOUND),
+        is_clipping_adaptive: false,
         delta: 1e-5.try_into().expect(SOUND),
         target: Target::Multiplier(1.5.try_into().expect(SOUND)),
         public_size: Some(200),
@@ -94,6 +95,7 @@ fn facts() -> Vec<Fact> {
             generator: Generator::Aes256Gcm,
             taken: 10,
             clipping_norm: 1.0.try_into().expect(SOUND),
+            next_clipping_norm: 1.0.try_into().expect(SOUND),
             batch_size: 10,
             start: [round; 32],
             update: [round + 1; 32],
@@ -333,12 +335,52 @@ fn what_departs_from_the_plan_is_found_and_named() {
             "the clipping norm is 2, the plan asks for 1",
         ),
         (
+            |facts| made(&mut facts[5]).next_clipping_norm = 2.0.try_into().expect(SOUND),
+            "the clipping norm after it is 2, the plan asks for 1",
+        ),
+        (
             |facts| charged(&mut facts[4]).study = [9; 16],
             "no sound plan",
         ),
     ] {
         let found = named(change);
         assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn an_adaptive_norm_that_starts_elsewhere_is_found() {
+    let flaws = |norms: [[f64; 2]; 3]| {
+        let mut facts = facts();
+        for (at, [first, next]) in [3, 5, 7].into_iter().zip(norms) {
+            let made = made(&mut facts[at]);
+            made.clipping_norm = first.try_into().expect(SOUND);
+            made.next_clipping_norm = next.try_into().expect(SOUND);
+        }
+        let entries = forged(facts, 1);
+        let mut terms = terms();
+        let study = terms.get_mut(&STUDY).expect("its terms");
+        study.is_clipping_adaptive = true;
+        check(&site(&entries), &statement(&entries), &terms).flaws
+    };
+    assert_eq!(flaws([[1.0, 0.5], [0.5, 0.75], [0.75, 2.0]]), []);
+    for (norms, entry, expected) in [
+        (
+            [[0.9, 0.5], [0.5, 0.5], [0.5, 0.5]],
+            4,
+            "the clipping norm is 0.9, the plan asks for 1",
+        ),
+        (
+            [[1.0, 0.5], [1.0, 0.5], [0.5, 0.5]],
+            6,
+            "the clipping norm is 1, the study's last update ended at 0.5",
+        ),
+    ] {
+        let found = flaws(norms);
+        let [(Place::Entry(place), flaw)] = &found[..] else {
+            panic!("one flaw: {found:?}");
+        };
+        assert_eq!((*place, flaw.to_string().as_str()), (entry, expected));
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use super::{Fact, Head, LedgerKey, LedgerPublicKey};
 
 /// Put before the bytes that are hashed, so that no other hash of ours means the same.
-const LABEL: &[u8] = b"consilium/ledger/2\0";
+const LABEL: &[u8] = b"consilium/ledger/3\0";
 
 /// One line. Journals store [`to_bytes`](Self::to_bytes); JSON is for people, and does not keep
 /// every bit of a number.
@@ -161,6 +161,7 @@ pub(super) fn test_chain(length: u64, key: &LedgerKey) -> Vec<Entry> {
                 generator: Generator::Aes256Gcm,
                 taken: 2,
                 clipping_norm: 1.0.try_into().expect(sound),
+                next_clipping_norm: 0.75.try_into().expect(sound),
                 batch_size: 64,
                 start: [3; 32],
                 update: [4; 32],
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(hex::encode(test_chain(4, &key())[3].hash), KNOWN_HASH);
     }
 
-    const KNOWN_HASH: &str = "5da9200cf5a88c64d0f0cb76df086cdc83fba217457118c4a835e88f276ca859";
+    const KNOWN_HASH: &str = "778b4a65c90630d9797f5c1dd0c0fda4bac8c21a75e12c817fb7a603f2a8bbfa";
 
     proptest! {
         #[test]

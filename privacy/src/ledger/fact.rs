@@ -59,8 +59,11 @@ pub struct Made {
     pub generator: Generator,
     /// Steps taken, at most as many as were charged.
     pub taken: u32,
-    /// Largest L2 norm that one record could contribute to a sum (C).
+    /// Largest L2 norm that one record could contribute to a sum (C) where the steps began: the
+    /// plan's, or where the study's update before this one ended.
     pub clipping_norm: ClippingNorm,
+    /// C after them: another only where clipping is adaptive.
+    pub next_clipping_norm: ClippingNorm,
     /// The public number that sums were divided by (B).
     pub batch_size: u32,
     /// Digest of the weights that the round started from.
@@ -217,6 +220,7 @@ impl Made {
         bytes.push(1);
         bytes.extend(self.taken.to_be_bytes());
         bytes.extend(self.clipping_norm.value().to_be_bytes());
+        bytes.extend(self.next_clipping_norm.value().to_be_bytes());
         bytes.extend(self.batch_size.to_be_bytes());
         bytes.extend(self.start);
         bytes.extend(self.update);
@@ -229,6 +233,7 @@ impl Made {
         };
         let (taken, bytes) = bytes.split_first_chunk()?;
         let (clipping_norm, bytes) = bytes.split_first_chunk()?;
+        let (next_clipping_norm, bytes) = bytes.split_first_chunk()?;
         let (batch_size, bytes) = bytes.split_first_chunk()?;
         let (start, bytes) = bytes.split_first_chunk()?;
         let (update, bytes) = bytes.split_first_chunk()?;
@@ -237,6 +242,7 @@ impl Made {
             generator: Generator::Aes256Gcm,
             taken: u32::from_be_bytes(*taken),
             clipping_norm: f64::from_be_bytes(*clipping_norm).try_into().ok()?,
+            next_clipping_norm: f64::from_be_bytes(*next_clipping_norm).try_into().ok()?,
             batch_size: u32::from_be_bytes(*batch_size),
             start: *start,
             update: *update,

@@ -58,14 +58,18 @@ const PRODUCT_WIDTH: f64 = 1024.0;
 /// The running sum of one step. It holds what the noise has yet to cover, so it never prints and
 /// is wiped when dropped.
 pub struct ClippedSum {
-    /// In units of the fine lattice, g/2ᵇ.
+    /// In units of the fine lattice, g/2ᵇ. After the gradient's coordinates comes that of the bits,
+    /// where clipping has them.
     values: Vec<i64>,
+    /// Coordinates of a gradient.
+    length: usize,
     sigma: NoiseMultiplier,
+    norm: ClippingNorm,
     clipping: Clipping,
-    /// C', the norm that gradients are scaled down to.
+    /// The norm that gradients are scaled down to: C', or less where a bit has the rest.
     clip_to: f64,
-    /// g = σC/2²⁹, what one unit of the noise's lattice is worth.
-    lattice_step: f64,
+    /// What a record adds or subtracts as its bit, in the units of `values`.
+    bit: Option<i64>,
     /// b, by which the sum's own lattice is finer.
     fine_bits: u32,
     products: Vec<Products>,
@@ -96,7 +100,7 @@ pub enum Values<'a> {
     },
 }
 
-/// Why a gradient was not added.
+/// Why a gradient, or another sum, was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
     /// It has another length than the sum.
@@ -116,6 +120,9 @@ pub enum AddError {
     /// The sum is full.
     #[error("a batch may hold {MAX_RECORDS} records; use a smaller sampling rate")]
     TooMany,
+    /// The other sum has another length, clipping or lattice.
+    #[error("a sum made for other terms cannot be added to this one")]
+    OtherTerms,
 }
 
 impl ClippedSum {
@@ -130,7 +137,7 @@ impl ClippedSum {
         clipping_norm: ClippingNorm,
         noise_multiplier: NoiseMultiplier,
     ) -> Result<Self, OutOfRange> {
-        let (c, sigma) = (clipping_norm.value(), noise_multiplier.value());
+        let sigma = noise_multiplier.value();
         if sigma < LEAST_SIGMA {
             let allowed = "1/2048 or more to be drawn on the lattice";
             return Err(OutOfRange::new("noise multiplier", allowed, sigma));
@@ -145,10 +152,11 @@ impl ClippedSum {
         let fine_bits = (1..=40).rev().find(is_fine).unwrap_or(1);
         // Sensitivity in units of C: scaling leaves C'(1+η), rounding products adds its bound. Rounding
         // to the nearest fine lattice point moves each of d coordinates by at most g/32, and rounding
-        // two sums in the end moves them apart by at most g: together less than 1.04·g√d.
+        // two sums in the end moves them apart by at most g: together less than 1.04·g√d. There may be
+        // one coordinate more, for the bits of adaptive clipping.
         let lattice_unit = sigma / LATTICE_DEVIATION as f64;
         let sensitivity = (1.0 - MARGIN) * (1.0 + NORM_ERROR + PRODUCT_ERROR)
-            + 1.04 * lattice_unit * (length as f64).sqrt();
+            + 1.04 * lattice_unit * (length as f64 + 1.0).sqrt();
         if sensitivity > 1.0 {
             let found = format!("{length} with noise multiplier {sigma}");
             let allowed = "below 2^36 / noise multiplier^2, where the lattice is fine enough";
@@ -156,10 +164,12 @@ impl ClippedSum {
         }
         Ok(Self {
             values: vec![0; length],
+            length,
             sigma: noise_multiplier,
+            norm: clipping_norm,
             clipping: Clipping::Flat,
-            clip_to: c * (1.0 - MARGIN),
-            lattice_step: lattice_unit * c,
+            clip_to: clipping_norm.value() * (1.0 - MARGIN),
+            bit: None,
             fine_bits,
             products: Vec::new(),
             records: 0,
@@ -167,13 +177,18 @@ impl ClippedSum {
         })
     }
 
-    /// The same sum, clipped in another way.
+    /// The same sum of no records, clipped in another way.
     ///
     /// # Errors
-    /// Ends of layers that are not those of this sum, or a γ of 0.
+    /// Ends of layers that are not those of this sum, a γ of 0, too little noise on a count.
     pub fn clipped(self, clipping: Clipping) -> Result<Self, OutOfRange> {
-        clipping.check(self.len())?;
+        clipping.check(self.length, self.sigma)?;
         let mut sum = self;
+        let [gradient, bit] = clipping.shares(sum.sigma);
+        let most = sum.norm.value() * (1.0 - MARGIN);
+        sum.clip_to = gradient * most;
+        sum.bit = (bit > 0.0).then(|| (bit * most / sum.unit()).round() as i64);
+        sum.values = vec![0; sum.length + usize::from(sum.bit.is_some())];
         sum.clipping = clipping;
         Ok(sum)
     }
@@ -221,7 +236,11 @@ impl ClippedSum {
             self.not_finite += 1;
             return Ok(());
         };
-        let unit = self.lattice_step / f64::from(self.fine_bits).exp2();
+        if let (Some(bit), Some(bits)) = (self.bit, self.values.get_mut(self.length)) {
+            let is_kept = factors.iter().all(|&factor| factor >= 1.0);
+            *bits += if is_kept { bit } else { -bit };
+        }
+        let unit = self.unit();
         for part in parts {
             // Each term is at most 2^44 and there are at most 2^18: the sum stays within 2^62.
             let scale = factors[self.clipping.layer(part.start).0] / unit;
@@ -262,6 +281,40 @@ impl ClippedSum {
         self.products[at].push(left, right, &mut self.values);
     }
 
+    /// This sum and another of the same step together, as if one had taken all their records: not
+    /// a bit depends on how records were divided among them. A sum without records costs nothing.
+    ///
+    /// # Errors
+    /// The other was made for other terms, or they have more than [`MAX_RECORDS`] records together.
+    pub fn merge(mut self, mut other: Self) -> Result<Self, AddError> {
+        if self.terms() != other.terms() {
+            return Err(AddError::OtherTerms);
+        }
+        if self.records + other.records > MAX_RECORDS {
+            return Err(AddError::TooMany);
+        }
+        if other.is_empty() {
+            return Ok(self);
+        }
+        if self.is_empty() {
+            return Ok(other);
+        }
+        for products in &mut other.products {
+            products.add_to(&mut self.values);
+        }
+        for (sum, value) in self.values.iter_mut().zip(&other.values) {
+            *sum += value;
+        }
+        self.records += other.records;
+        self.not_finite += other.not_finite;
+        Ok(self)
+    }
+
+    /// What two sums must have in common to be added.
+    fn terms(&self) -> (usize, NoiseMultiplier, ClippingNorm, &Clipping) {
+        (self.length, self.sigma, self.norm, &self.clipping)
+    }
+
     /// Refuses parts out of place, and gives √m + √n added up over outer products.
     fn check(&self, parts: &[Part]) -> Result<f64, AddError> {
         let (mut end, mut width) = (0, 0.0);
@@ -278,9 +331,9 @@ impl ClippedSum {
         Ok(width)
     }
 
-    /// Number of coordinates.
+    /// Number of coordinates of a gradient.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.length
     }
 
     /// Whether no record was added. Such a sum still takes a step.
@@ -299,12 +352,28 @@ impl ClippedSum {
         self.sigma
     }
 
-    /// What one unit of the noise's lattice is worth.
-    pub(super) fn lattice_step(&self) -> f64 {
-        self.lattice_step
+    /// C, and how records are brought to it.
+    pub(super) fn clip(&self) -> (ClippingNorm, &Clipping) {
+        (self.norm, &self.clipping)
     }
 
-    /// The sum in units of the noise's lattice, for the noise. Wiped when dropped.
+    /// g = σC/2²⁹, what one unit of the noise's lattice is worth.
+    pub(super) fn lattice_step(&self) -> f64 {
+        self.sigma.value() / LATTICE_DEVIATION as f64 * self.norm.value()
+    }
+
+    /// What one record's bit is in units of the noise's lattice, where clipping has bits.
+    pub(super) fn bit(&self) -> Option<f64> {
+        Some(self.bit? as f64 / f64::from(self.fine_bits).exp2())
+    }
+
+    /// g/2ᵇ, what one unit of the sum's own lattice is worth.
+    fn unit(&self) -> f64 {
+        self.lattice_step() / f64::from(self.fine_bits).exp2()
+    }
+
+    /// The sum in units of the noise's lattice, for the noise: the gradients' coordinates, and the
+    /// bits'. Wiped when dropped.
     pub(super) fn into_lattice(mut self) -> Zeroizing<Vec<i64>> {
         for products in &mut self.products {
             products.add_to(&mut self.values);
@@ -361,17 +430,16 @@ impl fmt::Debug for Part<'_> {
 
 impl fmt::Debug for ClippedSum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ClippedSum({} coordinates, [redacted])",
-            self.values.len()
-        )
+        write!(f, "ClippedSum({} coordinates, [redacted])", self.length)
     }
 }
 
 impl Drop for ClippedSum {
     fn drop(&mut self) {
-        self.values.zeroize();
+        // Zeros that were never written stay memory that was never asked for.
+        if !self.is_empty() {
+            self.values.zeroize();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a record's gradient is brought to the clipping norm.
 
-use crate::OutOfRange;
+use super::Adaptive;
+use crate::{OutOfRange, accountant::NoiseMultiplier};
 
 /// How a record's gradient is brought to norm C at most. Whatever is chosen, the record as a whole
 /// moves a sum by at most C, so that the noise and its accounting are the same for all.
@@ -20,13 +21,17 @@ pub enum Clipping {
         /// length of the sum.
         ends: Vec<usize>,
     },
+    /// Scaled down as in flat clipping, to a norm that moves from step to step, a little below C: a
+    /// bit of each record has the rest.
+    Adaptive(Adaptive),
 }
 
 impl Clipping {
-    /// Refuses what says nothing sound for a sum of `length` coordinates.
-    pub(super) fn check(&self, length: usize) -> Result<(), OutOfRange> {
+    /// Refuses what says nothing sound for a sum of `length` coordinates with this noise.
+    pub(super) fn check(&self, length: usize, sigma: NoiseMultiplier) -> Result<(), OutOfRange> {
         match self {
             Self::Flat => Ok(()),
+            Self::Adaptive(adaptive) => adaptive.check(sigma),
             Self::Automatic { gamma } if gamma.is_finite() && *gamma > 0.0 => Ok(()),
             Self::Automatic { gamma } => {
                 let allowed = "finite and above 0";
@@ -54,7 +59,7 @@ impl Clipping {
     /// The layer that a coordinate belongs to, and where that ends.
     pub fn layer(&self, coordinate: usize) -> (usize, usize) {
         match self {
-            Self::Flat | Self::Automatic { .. } => (0, usize::MAX),
+            Self::Flat | Self::Automatic { .. } | Self::Adaptive(_) => (0, usize::MAX),
             Self::PerLayer { ends } => {
                 let layer = ends.partition_point(|&end| end <= coordinate);
                 (layer, ends.get(layer).copied().unwrap_or(usize::MAX))
@@ -65,7 +70,7 @@ impl Clipping {
     /// Number of layers that are clipped each on its own.
     pub fn layers(&self) -> usize {
         match self {
-            Self::Flat | Self::Automatic { .. } => 1,
+            Self::Flat | Self::Automatic { .. } | Self::Adaptive(_) => 1,
             Self::PerLayer { ends } => ends.len(),
         }
     }
@@ -123,10 +128,12 @@ mod tests {
             [0, 1, 2, 3, 6].map(|at| layers.layer(at).0),
             [0, 0, 1, 2, 2]
         );
-        assert!(layers.check(7).is_ok() && layers.check(8).is_err());
+        let sigma = 1.0.try_into().expect("within range");
+        assert!(layers.check(7, sigma).is_ok() && layers.check(8, sigma).is_err());
         for ends in [vec![], vec![0, 7], vec![3, 3, 7], vec![5, 2, 7]] {
-            assert!(Clipping::PerLayer { ends }.check(7).is_err());
+            assert!(Clipping::PerLayer { ends }.check(7, sigma).is_err());
         }
-        assert!(Clipping::Automatic { gamma: 0.0 }.check(1).is_err());
+        let automatic = Clipping::Automatic { gamma: 0.0 };
+        assert!(automatic.check(1, sigma).is_err());
     }
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::StepError;
 use crate::{
-    accountant::Charge,
+    accountant::{Charge, ClippingNorm},
     ledger::{read_charge, write_charge},
     seal::{OpenError, SealingKey},
 };
@@ -34,6 +34,10 @@ pub enum Origin {
         charge: Charge,
         /// Steps taken, at most as many as were charged.
         taken: u32,
+        /// Largest norm of a record (C) where the steps began.
+        clipping_norm: ClippingNorm,
+        /// And after them: another only where clipping is adaptive.
+        next_clipping_norm: ClippingNorm,
     },
     /// As it is, because plan and site policy both say `privacy.mode = "none"`.
     WithoutPrivacy,
@@ -101,17 +105,21 @@ impl PrivateUpdate {
 
     /// Seals it for storage at this site, bound to `context` (study, round).
     pub fn seal(&self, key: &SealingKey, context: &str) -> Result<Vec<u8>, crate::seal::SealError> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(64 + 4 * self.values.len()));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(80 + 4 * self.values.len()));
         match self.origin {
             Origin::WithoutPrivacy => bytes.push(0),
             Origin::Noised {
                 sequence,
                 charge,
                 taken,
+                clipping_norm,
+                next_clipping_norm,
             } => {
                 bytes.push(1);
                 bytes.extend(sequence.to_be_bytes());
                 bytes.extend(taken.to_be_bytes());
+                bytes.extend(clipping_norm.value().to_be_bytes());
+                bytes.extend(next_clipping_norm.value().to_be_bytes());
                 write_charge(&mut bytes, &charge);
             }
         }
@@ -135,11 +143,15 @@ impl PrivateUpdate {
             1 => {
                 let (sequence, rest) = rest.split_first_chunk()?;
                 let (taken, rest) = rest.split_first_chunk()?;
+                let (clipping_norm, rest) = rest.split_first_chunk()?;
+                let (next, rest) = rest.split_first_chunk()?;
                 let (charge, rest) = read_charge(rest)?;
                 let origin = Origin::Noised {
                     sequence: u64::from_be_bytes(*sequence),
                     charge,
                     taken: u32::from_be_bytes(*taken),
+                    clipping_norm: f64::from_be_bytes(*clipping_norm).try_into().ok()?,
+                    next_clipping_norm: f64::from_be_bytes(*next).try_into().ok()?,
                 };
                 (origin, rest)
             }
@@ -191,6 +203,8 @@ mod tests {
             sequence: 4,
             charge,
             taken: 3,
+            clipping_norm: 1.5.try_into().expect("sound"),
+            next_clipping_norm: 1.25.try_into().expect("sound"),
         };
         for origin in [noised, Origin::WithoutPrivacy] {
             let update = PrivateUpdate::new(vec![1.0, -2.5], origin).expect("finite");

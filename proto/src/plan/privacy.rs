@@ -17,7 +17,8 @@ pub struct Privacy {
     /// What neighbouring data sets differ by. Default: the patient.
     #[serde(default)]
     pub unit: Unit,
-    /// Largest L2 norm of one patient's gradient (C): above 0, at most 10⁶. Needed unless `none`.
+    /// Largest L2 norm of one patient's gradient (C): above 0, at most 10⁶. Needed unless `none`. Where
+    /// clipping is adaptive, C starts there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipping_norm: Option<f64>,
     /// How a patient's gradient is brought to that norm. Default: scaled down where it is longer.
@@ -50,16 +51,78 @@ pub enum Clipping {
         #[serde(default = "hundredth")]
         gamma: f64,
     },
+    /// As flat, to a C that follows a quantile of the gradients' norms (Andrew et al. 2021) from step to
+    /// step and round to round, at each site by its own noisy counts. `clipping_norm` is where it starts,
+    /// at least 10⁻⁶. A count is released with the noise of the step: no charge is added.
+    Adaptive {
+        /// Share of gradients that are kept as they are (γ): above 0, below 1. Default: 0.5.
+        #[serde(default = "half")]
+        quantile: f64,
+        /// How fast C moves (η): above 0, at most 1. Default: 0.2.
+        #[serde(default = "fifth")]
+        rate: f64,
+        /// Deviation of the noise on a step's count over the batch size (σ_b / B): above 0, at most 1.
+        /// Less of it takes more of C from the gradients, and σ has to be below 2σ_b. Default: 0.05.
+        #[serde(default = "twentieth")]
+        count_noise: f64,
+    },
 }
 
 impl Clipping {
     fn is_flat(&self) -> bool {
         *self == Self::Flat
     }
+
+    fn check(&self, privacy: &Privacy, batch_size: u32) -> Result<(), PlanError> {
+        match *self {
+            Self::Flat | Self::PerLayer => Ok(()),
+            Self::Automatic { gamma } => above_zero("privacy.clipping.gamma", Some(gamma), 1e6),
+            Self::Adaptive {
+                quantile,
+                rate,
+                count_noise,
+            } => {
+                if !(quantile > 0.0 && quantile < 1.0) {
+                    let reason = format!("must be above 0 and below 1, found {quantile}");
+                    return unsound("privacy.clipping.quantile", reason);
+                }
+                above_zero("privacy.clipping.rate", Some(rate), 1.0)?;
+                above_zero("privacy.clipping.count_noise", Some(count_noise), 1.0)?;
+                if privacy.clipping_norm.is_some_and(|norm| norm < 1e-6) {
+                    let reason = "must be 1e-6 or more where clipping is adaptive";
+                    return unsound("privacy.clipping_norm", reason);
+                }
+                let most = 2.0 * count_noise * f64::from(batch_size);
+                match privacy.noise_multiplier {
+                    Some(sigma) if sigma >= most => unsound(
+                        "privacy.clipping.count_noise",
+                        format!(
+                            "times the batch size must be above half the noise multiplier {sigma}, \
+                             found {}",
+                            most / 2.0
+                        ),
+                    ),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 fn hundredth() -> f64 {
     0.01
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn fifth() -> f64 {
+    0.2
+}
+
+fn twentieth() -> f64 {
+    0.05
 }
 
 /// Where the noise is added.
@@ -106,7 +169,7 @@ impl Privacy {
         })
     }
 
-    pub(super) fn check(&self) -> Result<(), PlanError> {
+    pub(super) fn check(&self, batch_size: u32) -> Result<(), PlanError> {
         if self.mode == Mode::None {
             let given = [
                 self.clipping_norm,
@@ -123,9 +186,7 @@ impl Privacy {
             };
         }
         above_zero("privacy.clipping_norm", self.clipping_norm, 1e6)?;
-        if let Clipping::Automatic { gamma } = self.clipping {
-            above_zero("privacy.clipping.gamma", Some(gamma), 1e6)?;
-        }
+        self.clipping.check(self, batch_size)?;
         match self.delta {
             Some(delta) if delta > 0.0 && delta < DELTA_LIMIT => {}
             Some(delta) => {
@@ -151,7 +212,7 @@ impl Privacy {
 /// What a private plan fixes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guarantee {
-    /// Largest L2 norm of one patient's gradient.
+    /// Largest L2 norm of one patient's gradient, or where adaptive clipping starts.
     pub clipping_norm: f64,
     /// δ over the whole study.
     pub delta: f64,

@@ -192,6 +192,55 @@ fn settings_that_came_later_change_no_older_plan() {
 }
 
 #[test]
+fn adaptive_clipping_has_the_papers_defaults_and_needs_noise_on_its_count() {
+    let adaptive =
+        |more: &str| format!("clipping = {{ name = \"adaptive\"{more} }}\nepsilon = 8.0");
+    let plan = PLAN.replace("epsilon = 8.0", &adaptive(""));
+    let plan = Plan::from_toml(&plan).expect("a sound plan");
+    let expected = Clipping::Adaptive {
+        quantile: 0.5,
+        rate: 0.2,
+        count_noise: 0.05,
+    };
+    assert_eq!(plan.privacy.clipping, expected);
+    assert_eq!(
+        Plan::from_canonical(&plan.to_canonical()).expect("its own bytes"),
+        plan
+    );
+    for (more, field) in [
+        (", quantile = 1.0", "quantile"),
+        (", rate = 0.0", "rate"),
+        (", rate = 1.1", "rate"),
+        (", count_noise = 0.0", "count_noise"),
+        (", count_noise = 2.0", "count_noise"),
+        (", gamma = 0.5", "gamma"),
+    ] {
+        let refusal = refusal_of("epsilon = 8.0", &adaptive(more));
+        assert!(refusal.contains(field), "{refusal}");
+    }
+    let small = refusal_of(
+        "clipping_norm = 1.0\nepsilon = 8.0",
+        &format!("clipping_norm = 1e-7\n{}", adaptive("")),
+    );
+    assert!(small.contains("`privacy.clipping_norm`"), "{small}");
+    // B = 64: noise of 3.2 on the count leaves room for a multiplier below 6.4.
+    let multiplier = |sigma: &str| {
+        let noise = format!("noise_multiplier = {sigma}");
+        PLAN.replace(
+            "epsilon = 8.0",
+            &adaptive("").replace("epsilon = 8.0", &noise),
+        )
+    };
+    assert!(Plan::from_toml(&multiplier("6.39")).is_ok());
+    let refusal = Plan::from_toml(&multiplier("6.4")).expect_err("too little noise on the count");
+    let refusal = refusal.to_string();
+    assert!(
+        refusal.contains("`privacy.clipping.count_noise`"),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn a_cosine_rises_and_then_falls_to_nothing() {
     let cosine = Schedule::Cosine { warm_up: 0.2 };
     let factors: Vec<f64> = (0..=10).map(|done| cosine.factor(done, 10)).collect();

@@ -209,6 +209,7 @@ pub(super) fn part(identity: &Signer, rounds: u32, log: &mut Log) -> SiteExport 
             generator: Generator::Aes256Gcm,
             taken: 10,
             clipping_norm: 1.0.try_into().expect(SOUND),
+            next_clipping_norm: 1.0.try_into().expect(SOUND),
             batch_size: 128,
             start: [1; 32],
             update: [2; 32],

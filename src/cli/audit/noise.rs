@@ -224,6 +224,9 @@ fn round_to_json(round: &Round) -> Value {
             "unreadable": replay.unreadable,
         })
     });
+    let [clipping_norm, next_clipping_norm] = charged
+        .clipping_norms
+        .map_or([None; 2], |norms| norms.map(|norm| Some(norm.value())));
     json!({
         "round": round.number,
         "entry": round.entry,
@@ -234,6 +237,8 @@ fn round_to_json(round: &Round) -> Value {
             "sampling_rate": charged.sampling_rate.value(),
             "steps": charged.steps,
         },
+        "clipping_norm": clipping_norm,
+        "next_clipping_norm": next_clipping_norm,
         "digest": round.recorded.map(hex::encode),
         "replay": seen,
     })

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use consilium_privacy::{
     accountant::{ClippingNorm, NoiseMultiplier, SamplingRate},
     empirical::{Batches, Irregularity, Residuals},
+    step::Clipping,
 };
 use consilium_proto::ParameterVector;
 
@@ -44,7 +45,7 @@ pub struct PastRound<'a> {
     pub sampling_rate: SamplingRate,
     /// Noise deviation over the clipping norm (σ), as charged.
     pub noise_multiplier: NoiseMultiplier,
-    /// Largest norm that one record contributes (C).
+    /// Largest norm that one record contributes (C); where it started, if clipping is adaptive.
     pub clipping_norm: ClippingNorm,
 }
 
@@ -53,6 +54,8 @@ pub struct PastRound<'a> {
 pub struct Replay {
     /// Of the update that would have been sent.
     pub digest: [u8; 32],
+    /// C after the last step.
+    pub next_clipping_norm: ClippingNorm,
     /// Noise and batches of this round.
     pub seen: Seen,
     /// Patients drawn in each step.
@@ -135,9 +138,13 @@ pub fn replay_round(
         let drawn: Vec<usize> = batch.iter().map(|&(patient, _)| patient).collect();
         let pick = |(patient, record)| Pick { patient, record };
         let picks: Vec<Pick> = batch.into_iter().map(pick).collect();
-        let norm = past.clipping_norm;
-        let nothing = |_: &super::Add| Ok(());
-        let watched = Watched::of(context, weights, &picks, norm, &mut mechanism, nothing)?;
+        let norm = match context.clipping {
+            Clipping::Adaptive(_) => mechanism.clipping_norm(),
+            _ => past.clipping_norm,
+        };
+        let nothing = mechanism.sum(weights.len())?;
+        let clip = (norm, past.noise_multiplier);
+        let watched = Watched::of(context, weights, &picks, clip, &mut mechanism, nothing)?;
         let mut noise = watched.unknown(batch_size, norm);
         let sigma = past.noise_multiplier.value();
         noise.iter_mut().for_each(|value| *value /= sigma);
@@ -147,10 +154,12 @@ pub fn replay_round(
         Ok(watched.released)
     };
     let (moved, mishaps) = steps.take(next, progress)?;
+    let next_clipping_norm = mechanism.clipping_norm();
     let digest = mechanism.digest(moved.difference())?;
     let (unreadable, first_reason) = mishaps.into_parts();
     Ok(Replay {
         digest,
+        next_clipping_norm,
         seen,
         drawn: sizes,
         patients,

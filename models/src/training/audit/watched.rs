@@ -1,13 +1,13 @@
 //! One step under watch: what it released, beside a clipped sum of the auditor's own.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Mutex, PoisonError},
+use std::num::NonZeroU32;
+
+use consilium_privacy::{
+    accountant::{ClippingNorm, NoiseMultiplier},
+    step::Clipping,
 };
 
-use consilium_privacy::{accountant::ClippingNorm, step::Clipping};
-
-use super::{Add, Mechanism};
+use super::Mechanism;
 use crate::training::{
     TrainError,
     batch::Context,
@@ -28,24 +28,37 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Releases the gradients of the picked records, and those that `more` adds.
-    pub(super) fn of(
+    /// Releases the gradients of the picked records, clipped for this norm and noise multiplier, and what
+    /// `more` has in it.
+    pub(super) fn of<M: Mechanism>(
         context: &Context,
         weights: &[f32],
         picks: &[Pick],
-        norm: ClippingNorm,
-        mechanism: &mut impl Mechanism,
-        more: impl Fn(&Add) -> Result<(), TrainError>,
+        (norm, sigma): (ClippingNorm, NoiseMultiplier),
+        mechanism: &mut M,
+        more: M::Sum,
     ) -> Result<Self, TrainError> {
-        let known = Known::new(weights.len(), norm.value(), context.clipping);
-        let released = mechanism.release(weights.len(), &mut |add| {
-            each_gradient(context, weights, picks, |gradient| {
-                known.add(gradient);
-                add(gradient)
-            })?;
-            more(add)
-        })?;
-        let known = known.into_sum();
+        let length = weights.len();
+        // Where clipping has a bit of each record, that has the rest.
+        let [share, _] = context.clipping.shares(sigma);
+        let clip_to = share * CLIPPED * norm.value();
+        let start = || {
+            let known = Known::new(length, clip_to, context.clipping);
+            Ok((known, mechanism.sum(length)?))
+        };
+        let add = |(known, sum): &mut (Known, M::Sum), gradient: Gradient| {
+            known.add(gradient);
+            mechanism.add(sum, gradient)
+        };
+        let hands = each_gradient(context, weights, picks, start, add)?;
+        let (parts, mut sums): (Vec<_>, Vec<_>) = hands.into_iter().unzip();
+        sums.push(more);
+        let released = mechanism.release(length, sums)?;
+        let mut known = vec![0.0; length];
+        for part in parts {
+            let both = known.iter_mut().zip(part.sum);
+            both.for_each(|(known, part)| *known += part);
+        }
         Ok(Self { released, known })
     }
 
@@ -58,42 +71,37 @@ impl Watched {
     }
 }
 
-/// The auditor's own clipped sum.
+/// The auditor's own clipped sum, of one thread.
 struct Known<'a> {
-    /// The sum, and room for one gradient.
-    sum: Mutex<(Vec<f64>, Vec<f32>)>,
-    norm: f64,
+    sum: Vec<f64>,
+    /// Room for one gradient.
+    values: Vec<f32>,
+    clip_to: f64,
     clipping: &'a Clipping,
 }
 
 impl<'a> Known<'a> {
-    fn new(length: usize, norm: f64, clipping: &'a Clipping) -> Self {
+    fn new(length: usize, clip_to: f64, clipping: &'a Clipping) -> Self {
         Self {
-            sum: Mutex::new((vec![0.0; length], vec![0.0; length])),
-            norm,
+            sum: vec![0.0; length],
+            values: vec![0.0; length],
+            clip_to,
             clipping,
         }
     }
 
-    fn add(&self, gradient: Gradient) {
-        let mut held = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sum, values) = &mut *held;
-        gradient.write(values);
+    fn add(&mut self, gradient: Gradient) {
+        gradient.write(&mut self.values);
         let mut squares = vec![0.0; self.clipping.layers()];
-        for (coordinate, &value) in values.iter().enumerate() {
+        for (coordinate, &value) in self.values.iter().enumerate() {
             squares[self.clipping.layer(coordinate).0] += f64::from(value).powi(2);
         }
         // One that is not finite counts as zeros.
-        let Some(factors) = self.clipping.factors(&squares, CLIPPED * self.norm) else {
+        let Some(factors) = self.clipping.factors(&squares, self.clip_to) else {
             return;
         };
-        for (coordinate, (sum, &value)) in sum.iter_mut().zip(&*values).enumerate() {
+        for (coordinate, (sum, &value)) in self.sum.iter_mut().zip(&self.values).enumerate() {
             *sum += factors[self.clipping.layer(coordinate).0] * f64::from(value);
         }
-    }
-
-    fn into_sum(self) -> Vec<f64> {
-        let held = self.sum.into_inner();
-        held.unwrap_or_else(PoisonError::into_inner).0
     }
 }
