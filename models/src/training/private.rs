@@ -15,6 +15,7 @@ use consilium_privacy::{
 use consilium_proto::{Layout, plan};
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
+use crate::profile::{self, Watch};
 
 /// The gradient of one record, as its network made it. Only an auditor inside the hospital looks.
 #[derive(Clone, Copy)]
@@ -136,9 +137,14 @@ impl Private {
 impl Gradients for Private {
     fn next(&mut self, context: &Context, weights: &[f32]) -> Result<Vec<f32>, TrainError> {
         let picks = self.draw(context.examples);
-        self.release(weights.len(), |add| {
-            each_gradient(context, weights, &picks, add)
-        })
+        let mut watch = Watch::of(context.network.profile());
+        let released = self.release(weights.len(), |add| {
+            let added = each_gradient(context, weights, &picks, add);
+            watch.restart();
+            added
+        });
+        watch.note(profile::Part::Noise);
+        released
     }
 
     fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError> {
@@ -188,6 +194,7 @@ pub(super) fn each_gradient(
     };
     context.microbatches(picks, size, room, |room, batch| {
         let apart = context.network.per_example(&ready, &batch)?;
+        let mut watch = Watch::of(context.network.profile());
         for first in (0..apart.examples()).step_by(views) {
             if views == 1 {
                 take(Gradient::Parts(&apart.parts(first)))?;
@@ -203,6 +210,7 @@ pub(super) fn each_gradient(
             mean.iter_mut().for_each(|mean| *mean /= views as f32);
             take(Gradient::Whole(mean))?;
         }
+        watch.note(profile::Part::Sum);
         Ok(())
     })?;
     Ok(())
