@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod bench;
 mod coordinator;
 mod enrol;
 mod governance;
@@ -58,6 +59,9 @@ enum Command {
     /// Membership of an auditor
     #[command(subcommand)]
     Auditor(enrol::Command),
+    /// What this machine can do
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 impl Cli {
@@ -87,6 +91,7 @@ impl Cli {
             Command::Researcher(command) => command.run(Role::Researcher).await,
             Command::Audit(command) => command.run().await,
             Command::Auditor(command) => command.run(Role::Auditor).await,
+            Command::Bench(command) => command.run(),
         }
     }
 }

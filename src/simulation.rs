@@ -16,9 +16,10 @@ use consilium_models::{
     training::{Examples, Job, LoadError, Protection, StopFlag, train_round},
 };
 use consilium_privacy::{
-    accountant::{Accountant as _, Delta, Rdp, SamplingRate},
+    accountant::{Accountant as _, ClippingNorm, Delta, Rdp, SamplingRate},
     keystream::MasterSecret,
     ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
+    step::{Origin, PrivateUpdate},
 };
 use consilium_proto::{ParameterVector, Plan, plan::Guarantee, round_spec::weight_of};
 
@@ -72,6 +73,8 @@ enum Site {
         ledger: Box<Ledger<MemoryJournal>>,
         noise: Noise,
         budget: Budget,
+        /// C of the next round.
+        clipping_norm: ClippingNorm,
     },
     None {
         rate: SamplingRate,
@@ -147,6 +150,7 @@ impl Simulation {
             };
             let outcome = train_round(job, &hospital.records, stop, |_| {});
             let update = outcome.context("training a hospital")?.update;
+            hospital.protection.follow(&update);
             let weight = f64::from(weight_of(hospital.records.patients() as u64));
             total += weight;
             for (sum, &value) in sum.iter_mut().zip(update.values()) {
@@ -179,13 +183,19 @@ impl Site {
             ledger: Box::new(ledger),
             noise,
             budget,
+            clipping_norm: guarantee.clipping_norm.try_into()?,
         })
     }
 
     fn of_round(&mut self, round: u32, plan: &Plan) -> Result<Protection> {
         match self {
             Self::None { rate } => Ok(Protection::None { rate: *rate }),
-            Self::Private { ledger, noise, .. } => {
+            Self::Private {
+                ledger,
+                noise,
+                clipping_norm,
+                ..
+            } => {
                 let secret = MasterSecret::random()?;
                 let request = ChargeRequest {
                     data_set: plan.data_set.clone(),
@@ -199,8 +209,25 @@ impl Site {
                     key: Some(secret.commitment()),
                 };
                 let grant = ledger.reserve(request, UNIX_EPOCH)?;
-                Ok(Protection::Private { grant, secret })
+                Ok(Protection::Private {
+                    grant,
+                    secret,
+                    clipping_norm: *clipping_norm,
+                })
             }
+        }
+    }
+
+    /// Takes note of where an update's steps ended.
+    fn follow(&mut self, update: &PrivateUpdate) {
+        if let (
+            Self::Private { clipping_norm, .. },
+            Origin::Noised {
+                next_clipping_norm, ..
+            },
+        ) = (self, update.origin())
+        {
+            *clipping_norm = next_clipping_norm;
         }
     }
 

@@ -44,6 +44,12 @@ pub struct Settings {
     /// Memory for decoded images while a round trains, in MiB: 0 to 1 048 576. Images beyond it
     /// are decoded each time they are drawn. Default: 1024.
     pub cache_mebibytes: u64,
+    /// Whether parts of networks' forward passes are computed again instead of being kept: less memory, more
+    /// time, and updates of the same bits. Default: false.
+    pub recompute: bool,
+    /// Whether the log says after each round where the time went. It depends on the records: like all of the
+    /// log, it is for the hospital alone. Default: false.
+    pub profile: bool,
 }
 
 impl Default for Settings {
@@ -54,6 +60,8 @@ impl Default for Settings {
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_secs(60),
             cache_mebibytes: 1024,
+            recompute: false,
+            profile: false,
         }
     }
 }

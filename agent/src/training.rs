@@ -186,6 +186,17 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
             not_finite, reason, "some records counted as zeros"
         );
     }
+    if let Some(profile) = network.profile() {
+        for row in profile.take().rows {
+            let (part, calls) = (row.part, row.calls);
+            let seconds = format!("{:.3}", row.seconds);
+            let share = format!("{:.3}", row.share);
+            info!(
+                part,
+                calls, seconds, share, "where the time of the round went"
+            );
+        }
+    }
     store.spool(study, round, &outcome.update)?;
     info!("update stored");
     Ok(Arc::new(outcome.update))

@@ -6,12 +6,16 @@
 //! | [`imaging`] | from the bytes of a file to what enters an image network |
 //! | [`tabular`] | from a row of a table to what enters a dense network |
 //! | [`training`] | one site's work in one round, private or not |
+//! | [`benchmark`] | what a step of training costs on this machine |
+//! | [`profile`] | where the time of training goes |
 //! | [`evaluation`] | scores as sums and counts, so that sites can be merged |
 //! | [`random`] | the generator behind initial weights and augmentation; never noise or sampling |
 
+pub mod benchmark;
 pub mod evaluation;
 pub mod imaging;
 pub mod network;
+pub mod profile;
 pub mod random;
 pub mod tabular;
 pub mod training;

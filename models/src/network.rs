@@ -48,7 +48,10 @@ pub use self::{
     text::TextSizes,
     weights::Weights,
 };
-use crate::random::Random;
+use crate::{
+    profile::{Part, Profile, Watch},
+    random::Random,
+};
 
 /// Floats that one microbatch may hold for its layers: 128 MB a thread.
 const FLOATS: usize = 32 << 20;
@@ -117,6 +120,8 @@ pub struct Network {
     loss: Loss,
     device: Device,
     opened: Option<burn::tensor::Device>,
+    recomputes: bool,
+    profile: Option<Profile>,
 }
 
 impl Network {
@@ -202,6 +207,8 @@ impl Network {
             loss,
             device: Device::Cpu,
             opened: None,
+            recomputes: false,
+            profile: None,
         })
     }
 
@@ -216,6 +223,26 @@ impl Network {
             opened,
             ..self
         })
+    }
+
+    /// The same network, which computes parts of its forward pass again on the way back instead of keeping what
+    /// they left: less memory, more time. Gradients have the same bits, so that a round may be repeated either
+    /// way.
+    pub fn recomputing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
+    }
+
+    /// The same network, which notes where time goes.
+    pub fn profiled(self, is_profiled: bool) -> Self {
+        Self {
+            profile: is_profiled.then(Profile::default),
+            ..self
+        }
+    }
+
+    /// Where time went, if that is noted.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// Names, order and shapes of its weights.
@@ -288,9 +315,11 @@ impl Network {
         weights: &Weights,
         batch: &Batch,
     ) -> Result<PerExample, NetworkError> {
-        let mut tape = Tape::recording(weights, batch.len());
+        let mut tape = self.tape(weights, batch.len());
         let output = self.forward(&batch.inputs, &mut tape);
+        let mut watch = Watch::of(self.profile());
         let (_, gradient) = self.losses(&output, batch)?;
+        watch.note(Part::Loss);
         Ok(tape.apart(output, gradient)?)
     }
 
@@ -307,9 +336,11 @@ impl Network {
         batch: &Batch,
         sum: &mut [f32],
     ) -> Result<(), NetworkError> {
-        let mut tape = Tape::recording(weights, batch.len());
+        let mut tape = self.tape(weights, batch.len());
         let output = self.forward(&batch.inputs, &mut tape);
+        let mut watch = Watch::of(self.profile());
         let (_, gradient) = self.losses(&output, batch)?;
+        watch.note(Part::Loss);
         Ok(tape.summed(output, gradient, sum)?)
     }
 
@@ -351,11 +382,20 @@ impl Network {
         Ok(losses)
     }
 
+    /// For training.
+    fn tape<'a>(&'a self, weights: &'a Weights, examples: usize) -> Tape<'a> {
+        Tape::recording(weights, examples)
+            .recomputing(self.recomputes)
+            .watched(self.profile())
+    }
+
     fn forward(&self, inputs: &[f32], tape: &mut Tape) -> Value {
         let mut inputs = inputs.to_vec();
         inputs.resize(tape.examples * self.inputs, 0.0);
         let input = tape.input(inputs);
-        self.architecture.forward(input, tape)
+        let output = self.architecture.forward(input, tape);
+        tape.note_device();
+        output
     }
 
     /// An empty batch for this network.

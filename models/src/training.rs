@@ -22,6 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use consilium_privacy::{
@@ -45,6 +46,7 @@ pub use self::{
 use crate::{
     imaging::Preprocess,
     network::{Device, Network, NetworkError},
+    profile::{Part, Watch},
 };
 
 /// What one site has to do in one round.
@@ -257,6 +259,7 @@ impl<'a> Steps<'a> {
         let mishaps = Mishaps::default();
         let steps = plan.training.steps;
         for step in 1..=steps {
+            let began = Instant::now();
             let context = Context {
                 network: self.network,
                 examples: self.examples,
@@ -269,7 +272,12 @@ impl<'a> Steps<'a> {
                 clipping: &clipping,
             };
             let gradient = next(&context, optimizer.weights())?;
+            let mut watch = Watch::of(self.network.profile());
             optimizer.step(&gradient);
+            watch.note(Part::Optimizer);
+            if let Some(profile) = self.network.profile() {
+                profile.step(began.elapsed(), self.threads);
+            }
             progress(Progress { step, steps });
         }
         Ok((optimizer, mishaps))

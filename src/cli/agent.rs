@@ -25,6 +25,12 @@ pub(super) enum Command {
         folder: Folder,
         #[command(flatten)]
         parent: node::Parent,
+        /// Compute parts of networks' forward passes again instead of keeping them: less memory, more time
+        #[arg(long)]
+        recompute: bool,
+        /// Log where the time went after each round
+        #[arg(long)]
+        profile: bool,
     },
     /// Data sets: register, list, take patients out
     #[command(subcommand)]
@@ -105,10 +111,17 @@ impl Command {
     pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Enrol(enrol) => enrol.run(Role::Site).await,
-            Self::Run { folder, parent } => {
+            Self::Run {
+                folder,
+                parent,
+                recompute,
+                profile,
+            } => {
                 let key = folder.unlock.open()?;
                 let stop = parent.stop()?;
-                let settings = Settings::load(&folder.dir.join(SETTINGS_FILE))?;
+                let mut settings = Settings::load(&folder.dir.join(SETTINGS_FILE))?;
+                settings.recompute |= recompute;
+                settings.profile |= profile;
                 let agent = Agent::open(&folder.dir, Arc::new(key), settings).await?;
                 Ok(Box::pin(agent.run(stop)).await?)
             }

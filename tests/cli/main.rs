@@ -1,6 +1,7 @@
 //! The binary as people and scripts use it: arguments, messages, exit codes, real processes.
 
 mod audit;
+mod bench;
 mod canaries;
 mod documents;
 mod federation;

@@ -52,11 +52,12 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 11] = [
+    let groups: [(&str, &[&str]); 12] = [
         (
             "audit",
             &["canaries", "noise", "export", "verify", "report"],
         ),
+        ("bench", &["training"]),
         ("demo", &[]),
         ("governance", &["init", "admit", "revoke", "show"]),
         ("coordinator", &["init", "serve", "roster"]),

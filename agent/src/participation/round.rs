@@ -139,7 +139,10 @@ impl Agent {
         let (study, number) = (assignment.spec.round.study, assignment.spec.round.round);
         self.store.forget_updates(study, number).await?;
         let network = match Network::from_plan(&assignment.study.plan) {
-            Ok(network) => Arc::new(network),
+            Ok(network) => {
+                let network = network.recomputing(self.settings.recompute);
+                Arc::new(network.profiled(self.settings.profile))
+            }
             Err(error) => return Ok(Err(Declined::new(DeclineReason::Failed, error))),
         };
         self.check_layout(assignment, network.layout().digest())?;

@@ -7,7 +7,7 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use crate::measure::Setting;
+use consilium_models::benchmark::{Setting, Subject};
 
 /// Images of a microbatch: as fast as any other on the processors tried.
 const MICROBATCH: usize = 32;
@@ -25,13 +25,14 @@ struct Parameters {
 }
 
 impl<'a> Yardstick<'a> {
-    pub(crate) fn of(network: &str, setting: &'a Setting) -> Option<Self> {
+    /// The network that a setting has, if it is written out here.
+    pub(crate) fn of(network: Subject, setting: &'a Setting) -> Option<Self> {
         let forward = match network {
-            "cnn" => cnn,
-            "cnn-small" => cnn_small,
-            "resnet-gn" => resnet_gn,
-            "text" => text,
-            _ => return None,
+            Subject::Cnn => cnn,
+            Subject::CnnSmall => cnn_small,
+            Subject::ResnetGn => resnet_gn,
+            Subject::Text => text,
+            Subject::ScatterCnn => return None,
         };
         let device = Device::flex().autodiff();
         Some(Self {
@@ -43,30 +44,25 @@ impl<'a> Yardstick<'a> {
 
     /// Forward, backward, and a step of SGD.
     pub(crate) fn step(&self) {
-        let Setting {
-            network,
-            examples,
-            weights,
-            ..
-        } = self.setting;
+        let (network, inputs) = (self.setting.network(), self.setting.inputs());
         let tensor = |values: Vec<f32>, shape: [usize; 1]| {
             Tensor::<1>::from_data(TensorData::new(values, shape), &self.device)
         };
-        let weights = weights.as_slice();
+        let weights = self.setting.weights();
         let leaves: Vec<_> = network
             .layout()
             .ranges()
             .map(|(_, range)| tensor(weights[range.clone()].to_vec(), [range.len()]).require_grad())
             .collect();
         let mut sums: Vec<Option<Tensor<1>>> = vec![None; leaves.len()];
-        for images in examples.0.chunks(MICROBATCH) {
+        for images in inputs.chunks(MICROBATCH) {
             let count = images.len();
-            let inputs = TensorData::new(images.concat(), [count, network.inputs()]);
+            let images = TensorData::new(images.concat(), [count, network.inputs()]);
             let mut parameters = Parameters {
                 tensors: leaves.clone().into_iter(),
             };
-            let inputs = Tensor::from_data(inputs, &self.device);
-            let outputs = (self.forward)(&mut parameters, inputs);
+            let images = Tensor::from_data(images, &self.device);
+            let outputs = (self.forward)(&mut parameters, images);
             let width = network.outputs();
             let wanted =
                 (0..count * width).map(|at| f32::from(u8::from(at % width == at / width % 2)));
@@ -84,7 +80,7 @@ impl<'a> Yardstick<'a> {
                 });
             }
         }
-        let scale = 0.01 / examples.0.len() as f32;
+        let scale = 0.01 / inputs.len() as f32;
         let moved = leaves.into_iter().zip(sums).map(|(leaf, sum)| {
             let step = sum.expect("at least one microbatch") * scale;
             (leaf.inner() - step).into_data()

@@ -8,6 +8,7 @@ use super::{
     kernels::{add, vectorised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 /// Zero where the input is below.
 pub(super) fn relu(input: Value, tape: &mut Tape) -> Value {
@@ -42,6 +43,10 @@ vectorised! {
 struct Relu(Rc<Vec<f32>>);
 
 impl Step for Relu {
+    fn kind() -> Kind {
+        Kind::Activation
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let mut back = output;
         cut_back(&mut back, &self.0);
@@ -81,6 +86,10 @@ vectorised! {
 struct Gelu(Rc<Vec<f32>>);
 
 impl Step for Gelu {
+    fn kind() -> Kind {
+        Kind::Activation
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let mut back = output;
         weigh_back(&mut back, &self.0);
@@ -134,6 +143,10 @@ pub(super) fn sum_of(left: Value, right: Value, tape: &mut Tape) -> Value {
 struct Sum;
 
 impl Step for Sum {
+    fn kind() -> Kind {
+        Kind::Addition
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
         vec![Some(output.clone()), Some(output)]
     }

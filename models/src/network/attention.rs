@@ -11,6 +11,7 @@ use super::{
     kernels::{Lines, Right, add_product, dot, sum, transpose, vectorised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +158,10 @@ struct AttentionStep {
 }
 
 impl Step for AttentionStep {
+    fn kind() -> Kind {
+        Kind::Attention
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let positions = self.layer.positions;
         let at = Heads::new(&self.layer);

@@ -9,6 +9,7 @@ use super::{
     kernels::{Lines, Right, add, add_product, transpose},
     tape::{Pass, Placed, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 /// `outputs = inputs · weightᵀ + bias`.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +136,10 @@ struct DenseStep {
 }
 
 impl Step for DenseStep {
+    fn kind() -> Kind {
+        Kind::Dense
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let Dense {
             positions,

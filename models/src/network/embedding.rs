@@ -9,6 +9,7 @@ use super::{
     kernels::add,
     tape::{Pass, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 /// A table of `tokens` rows. Of an example's gradient only rows of its own tokens are not zero.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +63,10 @@ struct EmbeddingStep {
 }
 
 impl Step for EmbeddingStep {
+    fn kind() -> Kind {
+        Kind::Embedding
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let Embedding {
             features, table, ..

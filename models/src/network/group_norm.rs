@@ -6,6 +6,7 @@ use super::{
     norms::{Affine, normalised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 /// Added to the variance of a group.
 pub(super) const EPSILON: f32 = 1e-5;
@@ -151,6 +152,10 @@ struct GroupNormStep {
 }
 
 impl Step for GroupNormStep {
+    fn kind() -> Kind {
+        Kind::GroupNorm
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let GroupNorm {
             groups,

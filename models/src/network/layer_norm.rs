@@ -7,6 +7,7 @@ use super::{
     norms::{Affine, normalised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 /// Normalises each position, then scales and shifts each feature.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,10 @@ struct LayerNormStep {
 }
 
 impl Step for LayerNormStep {
+    fn kind() -> Kind {
+        Kind::LayerNorm
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let LayerNorm {
             positions,

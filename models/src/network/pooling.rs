@@ -4,6 +4,7 @@ use super::{
     kernels::{add, sum, vectorised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
+use crate::profile::Kind;
 
 vectorised! {
     /// The largest of every 2 × 2 pixels of planes of `height` × `width`, and which of the four it is: 0 and
@@ -87,6 +88,10 @@ struct Averaging {
 }
 
 impl Step for Averaging {
+    fn kind() -> Kind {
+        Kind::Pooling
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let Self { plane } = *self;
         let mut back = vec![0.0; output.len() * plane];
@@ -135,6 +140,10 @@ struct PositionAveraging {
 }
 
 impl Step for PositionAveraging {
+    fn kind() -> Kind {
+        Kind::Pooling
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let Self {
             positions,

@@ -32,12 +32,14 @@ pub(super) struct ResnetGn {
 }
 
 /// A convolution with standardised weights and the norm that follows it.
+#[derive(Clone, Copy)]
 struct Normed {
     conv: Convolution,
     norm: GroupNorm,
 }
 
 /// 3×3, norm, ReLU, 3×3, norm, plus the input (through 1×1 and norm where the shape changes), ReLU.
+#[derive(Clone, Copy)]
 struct Block {
     first: Normed,
     second: Normed,
@@ -143,9 +145,10 @@ impl Normed {
 
 impl Architecture for ResnetGn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let mut x = relu(self.stem.forward(input, tape), tape);
-        for block in &self.blocks {
-            x = block.forward(x, tape);
+        let stem = self.stem;
+        let mut x = tape.stretch(input, move |x, tape| relu(stem.forward(x, tape), tape));
+        for &block in &self.blocks {
+            x = tape.stretch(x, move |x, tape| block.forward(x, tape));
         }
         let x = average(x, self.plane, tape);
         self.fc.forward(x, tape)

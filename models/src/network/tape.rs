@@ -7,6 +7,9 @@
 //!
 //! The weights say where a pass computes: on the CPU as above, or on a device, where values are burn's
 //! tensors and `taps.rs` says how weight gradients come about. Each layer asks the tape which.
+//!
+//! A network may mark stretches ([`Tape::stretch`]). Asked to recompute, a tape keeps nothing of a stretch but
+//! what entered it, and the way back runs it again: the same numbers, for less memory and more time.
 
 use std::rc::Rc;
 
@@ -19,6 +22,7 @@ use super::{
     taps::{self, Gradient, Taps},
     weights::Weights,
 };
+use crate::profile::{Kind, Part, Profile, Watch};
 
 /// One row of numbers for each example.
 #[derive(Clone)]
@@ -55,15 +59,38 @@ pub(super) struct Tape<'a> {
     given: usize,
     records: Option<Vec<Record>>,
     taps: Taps,
+    recomputes: bool,
+    watch: Watch<'a>,
 }
 
-struct Record {
-    inputs: Vec<Option<usize>>,
-    step: Box<dyn Step>,
+/// What was computed, and the way back through it.
+enum Record {
+    /// What entered a stretch that is run again. Its gradient stays where it is.
+    Entry,
+    Layer {
+        inputs: Vec<Option<usize>>,
+        kind: Kind,
+        step: Box<dyn Step>,
+    },
+    Stretch {
+        input: Option<usize>,
+        again: Again,
+    },
+}
+
+/// A stretch to be run again.
+struct Again {
+    input: Rc<Vec<f32>>,
+    forward: Box<dyn Fn(Value, &mut Tape) -> Value>,
 }
 
 /// The way back through something computed.
 pub(super) trait Step {
+    /// Under which name its time is noted, forward and backward.
+    fn kind() -> Kind
+    where
+        Self: Sized;
+
     /// The gradient at each input, in order, from that at the output; none where it is not
     /// wanted. Adds the gradients of weights to the pass.
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>>;
@@ -75,6 +102,7 @@ pub(super) struct Pass<'a> {
     pub(super) examples: usize,
     pub(super) sink: Sink<'a>,
     wanted: Vec<bool>,
+    watch: Watch<'a>,
 }
 
 impl Value {
@@ -140,6 +168,8 @@ impl<'a> Tape<'a> {
             given: examples,
             records: None,
             taps: Taps::default(),
+            recomputes: false,
+            watch: Watch::of(None),
         }
     }
 
@@ -151,8 +181,31 @@ impl<'a> Tape<'a> {
         }
     }
 
+    /// Whether stretches are run again on the way back.
+    pub(super) fn recomputing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
+    }
+
+    /// Notes where its time goes, from now on.
+    pub(super) fn watched(self, profile: Option<&'a Profile>) -> Self {
+        let watch = Watch::of(profile);
+        Self { watch, ..self }
+    }
+
     /// What enters the network; no gradient is wanted there.
-    pub(super) fn input(&self, rows: Vec<f32>) -> Value {
+    pub(super) fn input(&mut self, rows: Vec<f32>) -> Value {
+        self.watch.note(Part::Forward(Kind::Input));
+        self.constant(rows)
+    }
+
+    /// The forward pass is over: on a device no layer noted its time.
+    pub(super) fn note_device(&mut self) {
+        if self.weights.on_device().is_some() {
+            self.watch.note(Part::Device);
+        }
+    }
+
+    fn constant(&self, rows: Vec<f32>) -> Value {
         let rows = Rc::new(rows);
         Value::Rows(Rows { rows, node: None })
     }
@@ -172,6 +225,35 @@ impl<'a> Tape<'a> {
         Placed::Tensors(tensors, on)
     }
 
+    /// A stretch of a network, which may be run twice. What enters it should go nowhere else: then gradients
+    /// are added up in the same order either way, and are the same to the last bit.
+    ///
+    /// On a device burn recomputes what it calls bound by memory, stretch or not.
+    pub(super) fn stretch(
+        &mut self,
+        input: Value,
+        forward: impl Fn(Value, &mut Tape) -> Value + 'static,
+    ) -> Value {
+        if !self.recomputes || self.records.is_none() || self.weights.on_device().is_some() {
+            return forward(input, self);
+        }
+        let input = input.entered();
+        let records = self.records.take();
+        let alone = Rows {
+            rows: input.kept(),
+            node: None,
+        };
+        let rows = forward(Value::Rows(alone), self).entered().rows;
+        self.records = records;
+        let again = Again {
+            input: input.rows,
+            forward: Box::new(forward),
+        };
+        let input = input.node;
+        let node = self.push(|| Record::Stretch { input, again });
+        Value::Rows(Rows { rows, node })
+    }
+
     /// Notes what a layer with weights computed on a device, and how its weight gradients come from the
     /// gradient there.
     pub(super) fn tap(
@@ -180,7 +262,7 @@ impl<'a> Tape<'a> {
         form: impl FnOnce(Tensor<2>) -> Vec<(Slot, Gradient)> + 'static,
     ) -> Value {
         Value::Tensor(match self.records {
-            Some(_) => self.taps.add(output, form),
+            Some(_) => self.taps.add(output, self.recomputes, form),
             None => output,
         })
     }
@@ -204,15 +286,22 @@ impl<'a> Tape<'a> {
         inputs: &[Option<usize>],
         step: impl FnOnce(Rc<Vec<f32>>) -> S,
     ) -> Value {
+        self.watch.note(Part::Forward(S::kind()));
         let rows = Rc::new(rows);
-        let Some(records) = &mut self.records else {
-            return Value::Rows(Rows { rows, node: None });
-        };
-        let step = Box::new(step(Rc::clone(&rows)));
-        let inputs = inputs.to_vec();
-        records.push(Record { inputs, step });
-        let node = Some(records.len() - 1);
+        let kept = Rc::clone(&rows);
+        let node = self.push(|| Record::Layer {
+            inputs: inputs.to_vec(),
+            kind: S::kind(),
+            step: Box::new(step(kept)),
+        });
         Value::Rows(Rows { rows, node })
+    }
+
+    /// Keeps a record, if any are kept, and says where.
+    fn push(&mut self, record: impl FnOnce() -> Record) -> Option<usize> {
+        let records = self.records.as_mut()?;
+        records.push(record());
+        Some(records.len() - 1)
     }
 
     /// As [`layer_at`](Self::layer_at), for what has no weights: not noted where no input wants a gradient.
@@ -223,7 +312,8 @@ impl<'a> Tape<'a> {
         step: impl FnOnce(Rc<Vec<f32>>) -> S,
     ) -> Value {
         if inputs.iter().all(Option::is_none) {
-            return self.input(rows);
+            self.watch.note(Part::Forward(S::kind()));
+            return self.constant(rows);
         }
         self.layer_at(rows, inputs, step)
     }
@@ -257,31 +347,64 @@ impl<'a> Tape<'a> {
         gradient: Vec<f32>,
         mut sink: Sink<'a>,
     ) -> Result<Sink<'a>, DeviceError> {
+        let mut watch = self.watch;
+        watch.restart();
         let output = match output {
             Value::Rows(output) => output,
             Value::Tensor(output) => {
                 let to = (self.weights, &mut sink);
                 self.taps.back(output, gradient, self.given, to)?;
+                watch.note(Part::Device);
                 return Ok(sink);
             }
         };
-        let records = self.records.unwrap_or_default();
         let mut pass = Pass {
             weights: self.weights,
             examples: self.examples,
             sink,
             wanted: Vec::new(),
+            watch,
         };
+        pass.walk(self.records.unwrap_or_default(), output.node, gradient);
+        Ok(pass.sink)
+    }
+}
+
+impl Pass<'_> {
+    /// Whether the gradient at the first input is wanted.
+    pub(super) fn wants_input(&self) -> bool {
+        self.wanted.first() == Some(&true)
+    }
+
+    /// Goes back from the gradient at `output` and gives that at the first record, if it is an entry.
+    fn walk(
+        &mut self,
+        records: Vec<Record>,
+        output: Option<usize>,
+        gradient: Vec<f32>,
+    ) -> Option<Vec<f32>> {
         let mut gradients: Vec<Option<Vec<f32>>> = records.iter().map(|_| None).collect();
-        if let Some(node) = output.node {
+        if let Some(node) = output {
             gradients[node] = Some(gradient);
         }
-        for (node, Record { inputs, step }) in records.into_iter().enumerate().rev() {
+        for (node, record) in records.into_iter().enumerate().rev() {
             let Some(gradient) = gradients[node].take() else {
                 continue;
             };
-            pass.wanted = inputs.iter().map(Option::is_some).collect();
-            for (input, gradient) in inputs.into_iter().zip(step.back(gradient, &mut pass)) {
+            let (inputs, backs) = match record {
+                Record::Entry => return Some(gradient),
+                Record::Layer { inputs, kind, step } => {
+                    self.wanted = inputs.iter().map(Option::is_some).collect();
+                    let backs = step.back(gradient, self);
+                    self.watch.note(Part::Backward(kind));
+                    (inputs, backs)
+                }
+                Record::Stretch { input, again } => {
+                    let back = self.again(again, input.is_some(), gradient);
+                    (vec![input], vec![back])
+                }
+            };
+            for (input, gradient) in inputs.into_iter().zip(backs) {
                 let (Some(input), Some(gradient)) = (input, gradient) else {
                     continue;
                 };
@@ -291,13 +414,70 @@ impl<'a> Tape<'a> {
                 }
             }
         }
-        Ok(pass.sink)
+        None
+    }
+
+    /// Runs a stretch again, keeping what it computes, and goes back through it.
+    fn again(&mut self, again: Again, is_wanted: bool, gradient: Vec<f32>) -> Option<Vec<f32>> {
+        let mut tape = Tape::recording(self.weights, self.examples);
+        let input = Rows {
+            rows: again.input,
+            node: if is_wanted {
+                tape.push(|| Record::Entry)
+            } else {
+                None
+            },
+        };
+        let output = (again.forward)(Value::Rows(input), &mut tape).entered();
+        self.watch.note(Part::Again);
+        self.walk(tape.records.unwrap_or_default(), output.node, gradient)
     }
 }
 
-impl Pass<'_> {
-    /// Whether the gradient at the first input is wanted.
-    pub(super) fn wants_input(&self) -> bool {
-        self.wanted.first() == Some(&true)
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::network::{
+        activation::{gelu, sum_of},
+        blueprint::Blueprint,
+        dense::Dense,
+    };
+
+    /// A dense layer, and a stretch of two more with a way around them.
+    #[test]
+    fn a_recomputed_stretch_leaves_only_its_input_and_gives_the_same_bits() {
+        let mut on = Blueprint::default();
+        let layers = ["a", "b", "c"].map(|name| Dense::last(&mut on, name, 3, 3));
+        let layout = consilium_proto::Layout::new(on.tensors).expect("a small layout");
+        let values: Vec<f32> = (0..36)
+            .map(|at| ((at * 7 % 11) as f32 - 5.0) / 7.0)
+            .collect();
+        let weights = Weights::new(&layout, &values);
+        let runs = Rc::new(Cell::new(0));
+        let answer = |recomputes| {
+            let mut tape = Tape::recording(&weights, 2).recomputing(recomputes);
+            let x = tape.input(vec![0.5, -1.0, 2.0, 1.5, 0.25, -0.75]);
+            let x = layers[0].forward(x, &mut tape);
+            let ([_, b, c], runs) = (layers, Rc::clone(&runs));
+            let x = tape.stretch(x, move |x, tape| {
+                runs.set(runs.get() + 1);
+                let y = gelu(b.forward(x.again(), tape), tape);
+                sum_of(c.forward(y, tape), x, tape)
+            });
+            let (rows, kept) = (x.to_host().expect("on the host"), tape.records.as_ref());
+            let kept = kept.map_or(0, Vec::len);
+            let mut sum = vec![0.0; 36];
+            let summed = tape.summed(x, vec![1.0, -2.0, 0.5, 0.25, 3.0, -1.0], &mut sum);
+            summed.expect("on the host");
+            let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            (kept, [bits(rows), bits(sum)])
+        };
+        let (all, expected) = answer(false);
+        assert_eq!((all, runs.replace(0)), (5, 1));
+        let (kept, found) = answer(true);
+        assert_eq!((kept, runs.get()), (2, 2));
+        assert_eq!(found, expected);
     }
 }

@@ -55,13 +55,19 @@ enum Copied {
 }
 
 impl Taps {
-    /// Adds a tap to a layer's output.
+    /// Adds a tap to a layer's output. The first one says whether burn's backward pass recomputes what is
+    /// bound by memory.
     pub(super) fn add(
         &mut self,
         output: Tensor<2>,
+        recomputes: bool,
         form: impl FnOnce(Tensor<2>) -> Vec<(Slot, Gradient)> + 'static,
     ) -> Tensor<2> {
         let device = output.device().autodiff();
+        let device = match recomputes {
+            true => device.gradient_checkpointing(),
+            false => device,
+        };
         let tap = Tensor::zeros(output.dims(), &device).require_grad();
         self.0.push((tap.clone(), Box::new(form)));
         output + tap

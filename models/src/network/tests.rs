@@ -330,6 +330,27 @@ fn the_plain_gradient_is_the_sum_of_the_gradients_of_the_examples() {
     }
 }
 
+/// A round trained with recomputation may be repeated without.
+#[test]
+fn recomputed_gradients_have_the_bits_of_kept_ones_apart_and_summed() {
+    let scatter = plan("name = \"scatter-cnn\"", Some([1, 13, 12]), 0, 2);
+    let scatter = case("scatter-cnn", &scatter, |_, _| unreachable!());
+    for case in cases().into_iter().chain([scatter]) {
+        let answers = |case: &Case| {
+            let batch = case.batch(&[4, 5, 6]);
+            let weights = case.network.weights(&case.weights()).expect("right length");
+            let mut sum = vec![0.0; case.network.layout().parameters()];
+            let added = case.network.add_gradient(&weights, &batch, &mut sum);
+            added.expect("a gradient");
+            let all = case.gradients(&batch).into_iter().chain([sum]);
+            all.flatten().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let kept = answers(&case);
+        let network = case.network.recomputing(true);
+        assert_eq!(answers(&Case { network, ..case }), kept);
+    }
+}
+
 /// What clipping rests on: adding or removing one patient changes one summand of the step's sum
 /// and leaves all others the same to the last bit.
 #[test]

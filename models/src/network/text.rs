@@ -54,6 +54,7 @@ struct Encoder {
 }
 
 /// Norm and attention, then norm and two dense layers, each added to what came in.
+#[derive(Clone, Copy)]
 struct Block {
     norms: [LayerNorm; 2],
     /// Query, key, value, output.
@@ -117,8 +118,8 @@ impl Encoder {
         let x = self.embedding.forward(input, tape);
         let places = tape.input(self.places.repeat(tape.examples));
         let mut x = sum_of(x, places, tape);
-        for block in &self.blocks {
-            x = block.forward(x, tape);
+        for &block in &self.blocks {
+            x = tape.stretch(x, move |x, tape| block.forward(x, tape));
         }
         self.norm.forward(x, tape)
     }

@@ -14,6 +14,7 @@ use super::{Examples, LoadError, StopFlag, TrainError, examples::Pick};
 use crate::{
     imaging::Preprocess,
     network::{Batch, Network},
+    profile::{Part, Watch},
 };
 
 /// What every microbatch of a step needs.
@@ -55,7 +56,9 @@ impl Context<'_> {
                 if self.stop.is_stopped() {
                     return Err(TrainError::Stopped);
                 }
+                let mut watch = Watch::of(self.network.profile());
                 let batch = self.load(picks);
+                watch.note(Part::Load);
                 if !batch.is_empty() {
                     work(&mut hand, batch)?;
                 }

@@ -6,7 +6,10 @@ use consilium_privacy::{accountant::SamplingRate, keystream::NoRandomness, step:
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
-use crate::random::Random;
+use crate::{
+    profile::{Part, Watch},
+    random::Random,
+};
 
 /// The plain steps of one round. Batches are drawn as in private training, so that the two differ
 /// by clipping and noise alone.
@@ -63,6 +66,7 @@ impl Gradients for Plain {
             let (sum, gradient, not_finite) = hand;
             gradient.fill(0.0);
             context.network.add_gradient(&ready, &batch, gradient)?;
+            let mut watch = Watch::of(context.network.profile());
             if gradient.iter().all(|value| value.is_finite()) {
                 sum.iter_mut()
                     .zip(gradient)
@@ -70,6 +74,7 @@ impl Gradients for Plain {
             } else {
                 *not_finite += (batch.len() / views) as u64;
             }
+            watch.note(Part::Sum);
             Ok(())
         };
         let mut sum = vec![0.0; weights.len()];

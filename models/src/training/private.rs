@@ -11,6 +11,7 @@ use consilium_privacy::{
 };
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
+use crate::profile::{self, Watch};
 
 /// The gradient of one record, as its network made it. Only an auditor inside the hospital looks.
 #[derive(Clone, Copy)]
@@ -137,7 +138,10 @@ impl Gradients for Private {
         let start = || self.sum(weights.len());
         let add = |sum: &mut ClippedSum, gradient: Gradient| Ok(gradient.add_to(sum)?);
         let sums = each_gradient(context, weights, &picks, start, add)?;
-        self.release(weights.len(), sums)
+        let mut watch = Watch::of(context.network.profile());
+        let released = self.release(weights.len(), sums);
+        watch.note(profile::Part::Noise);
+        released
     }
 
     fn finish(self: Box<Self>, difference: Vec<f32>) -> Result<(PrivateUpdate, u64), TrainError> {
@@ -165,6 +169,7 @@ pub(super) fn each_gradient<T: Send>(
     let start = || Ok((start()?, vec![0.0; room]));
     let hands = context.microbatches(picks, size, start, |(hand, room), batch| {
         let apart = context.network.per_example(&ready, &batch)?;
+        let mut watch = Watch::of(context.network.profile());
         for first in (0..apart.examples()).step_by(views) {
             if views == 1 {
                 take(hand, Gradient::Parts(&apart.parts(first)))?;
@@ -180,6 +185,7 @@ pub(super) fn each_gradient<T: Send>(
             mean.iter_mut().for_each(|mean| *mean /= views as f32);
             take(hand, Gradient::Whole(mean))?;
         }
+        watch.note(profile::Part::Sum);
         Ok(())
     })?;
     Ok(hands.into_iter().map(|(hand, _)| hand).collect())

@@ -12,6 +12,7 @@ use super::{
     kernel::Kernel,
     starts,
 };
+use crate::profile::Kind;
 
 pub(super) struct ConvolutionStep {
     pub(super) layer: Convolution,
@@ -23,6 +24,10 @@ pub(super) struct ConvolutionStep {
 }
 
 impl Step for ConvolutionStep {
+    fn kind() -> Kind {
+        Kind::Convolution
+    }
+
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
         let Self { layer, kernel, .. } = &*self;
         let (weights, examples) = (pass.weights, pass.examples);

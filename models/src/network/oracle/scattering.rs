@@ -68,48 +68,84 @@ fn wavelets(scale: i32, reach: isize) -> Vec<Filter> {
     (0..8).map(one).collect()
 }
 
-/// Weights of the mean along one direction.
-fn mean() -> Vec<(isize, f64)> {
-    let weight = |at: isize| (-(at as f64 / 1.6).powi(2) / 2.0).exp();
-    let total: f64 = (-5..=5).map(weight).sum();
-    (-5..=5).map(|at| (at, weight(at) / total)).collect()
+/// Weights of the mean along one direction, over values that lie `step` pixels apart.
+fn mean(step: usize) -> Vec<(isize, f64)> {
+    let deviation = 1.6 / step as f64;
+    let reach = (3.0 * deviation).ceil() as isize;
+    let weight = |at: isize| (-(at as f64 / deviation).powi(2) / 2.0).exp();
+    let total: f64 = (-reach..=reach).map(weight).sum();
+    (-reach..=reach)
+        .map(|at| (at, weight(at) / total))
+        .collect()
+}
+
+/// Values of an image `step` pixels apart.
+struct Map {
+    values: Vec<f64>,
+    size: [usize; 2],
+    step: usize,
+}
+
+impl Map {
+    /// What filters see at every `step`th pixel.
+    fn lengths(&self, filters: &[Filter], step: usize) -> Vec<Self> {
+        let plane = self.plane();
+        let size = self.size.map(|length| length.div_ceil(step));
+        let look = |filter| {
+            let places =
+                (0..size[0] * size[1]).map(|at| (at / size[1] * step, at % size[1] * step));
+            let values = places.map(|(y, x)| plane.seen(filter, y, x)).collect();
+            Self { values, size, step }
+        };
+        filters.iter().map(look).collect()
+    }
+
+    /// The mean around every fourth pixel.
+    fn means(&self) -> Vec<f64> {
+        let (plane, weights, stride) = (self.plane(), mean(self.step), 4 / self.step);
+        let [height, width] = self.size.map(|length| length as isize);
+        let mut values = Vec::new();
+        for y in (0..height).step_by(stride) {
+            for x in (0..width).step_by(stride) {
+                let rows = weights.iter().map(|(dy, row)| {
+                    let terms = weights.iter();
+                    row * terms
+                        .map(|(dx, weight)| weight * plane.at(y + dy, x + dx))
+                        .sum::<f64>()
+                });
+                values.push(rows.sum());
+            }
+        }
+        values
+    }
+
+    fn plane(&self) -> Plane<'_> {
+        Plane {
+            values: &self.values,
+            size: self.size,
+        }
+    }
 }
 
 /// The 81 maps of each channel at every fourth pixel, in three groups of mean 0 and variance 1.
 pub(in crate::network) fn scattered(image: &Image) -> Image {
     let [channels, height, width] = image.shape;
-    let size = [height, width];
     let [fine, coarse] = [wavelets(0, 4), wavelets(1, 8)];
-    let lengths = |map: &[f64], filters: &[Filter]| {
-        let plane = Plane { values: map, size };
-        let mut maps = Vec::new();
-        for filter in filters {
-            let pixel = |at: usize| plane.seen(filter, at / width, at % width);
-            maps.push((0..height * width).map(pixel).collect::<Vec<f64>>());
-        }
-        maps
-    };
-    let weights = mean();
     let mut values = Vec::new();
     for channel in image.values.chunks(height * width) {
-        let mut maps = vec![channel.to_vec()];
-        maps.extend(lengths(channel, &fine));
-        let second: Vec<_> = maps.iter().flat_map(|map| lengths(map, &coarse)).collect();
+        let mut maps = vec![Map {
+            values: channel.to_vec(),
+            size: [height, width],
+            step: 1,
+        }];
+        let first = maps[0].lengths(&fine, 1);
+        maps.extend(first);
+        let second: Vec<_> = maps
+            .iter()
+            .flat_map(|map| map.lengths(&coarse, 2))
+            .collect();
         maps.extend(second);
-        for map in &maps {
-            let plane = Plane { values: map, size };
-            for y in (0..height as isize).step_by(4) {
-                for x in (0..width as isize).step_by(4) {
-                    let rows = weights.iter().map(|(dy, row)| {
-                        let terms = weights.iter();
-                        row * terms
-                            .map(|(dx, weight)| weight * plane.at(y + dy, x + dx))
-                            .sum::<f64>()
-                    });
-                    values.push(rows.sum());
-                }
-            }
-        }
+        values.extend(maps.iter().flat_map(Map::means));
     }
     let shape = [channels * 81, height.div_ceil(4), width.div_ceil(4)];
     values

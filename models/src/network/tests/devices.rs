@@ -132,6 +132,19 @@ fn on_burns_tensors_too_an_example_that_is_not_a_number_spoils_no_other() {
     }
 }
 
+#[test]
+fn on_burns_tensors_too_recomputed_gradients_have_the_bits_of_kept_ones() {
+    for case in all_cases().into_iter().map(on_tensors) {
+        let bits = |case: &Case| {
+            let gradients = case.gradients(&case.batch(&[1, 2, 3])).concat();
+            gradients.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let kept = bits(&case);
+        let network = case.network.recomputing(true);
+        assert_eq!(bits(&Case { network, ..case }), kept);
+    }
+}
+
 fn fixed(cases: u32) -> ProptestConfig {
     ProptestConfig {
         rng_seed: RngSeed::Fixed(8),
