@@ -78,10 +78,13 @@ enum Record {
     },
 }
 
+/// From what enters a stretch to what leaves it.
+type Forward = dyn Fn(Value, &mut Tape) -> Value;
+
 /// A stretch to be run again.
 struct Again {
     input: Rc<Vec<f32>>,
-    forward: Box<dyn Fn(Value, &mut Tape) -> Value>,
+    forward: Box<Forward>,
 }
 
 /// The way back through something computed.
