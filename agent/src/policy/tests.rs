@@ -150,3 +150,18 @@ fn calibrated_noise_keeps_all_rounds_within_the_target() {
     let few = Noise::of(&plan, &guarantee, 10).expect("reachable");
     assert_eq!(few.sampling_rate.value(), 1.0, "at most every patient");
 }
+
+/// The noise that a target asks for is known at the site alone, before it charges.
+#[test]
+fn noise_that_adaptive_clipping_has_no_room_for_is_refused_by_name() {
+    let adaptive = "clipping = { name = \"adaptive\" }\nclipping_norm = 1.0";
+    let plan = plan("clipping_norm = 1.0", adaptive);
+    let guarantee = plan.privacy.guarantee().expect("private");
+    assert!(Noise::of(&plan, &guarantee, 1_000_000).is_ok());
+    let refused = Noise::of(&plan, &guarantee, 10).expect_err("every patient in every batch");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("privacy.clipping.count_noise"),
+        "{refused}"
+    );
+}
