@@ -43,12 +43,14 @@
 //! }
 //! ```
 
+mod ahead;
 mod clipped_sum;
 mod clipping;
 mod update;
 
 use std::{fmt, num::NonZeroU32};
 
+pub use ahead::StepNoise;
 pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS, Part, Values};
 pub use clipping::Clipping;
 pub use update::{OpenUpdateError, Origin, PrivateUpdate};
@@ -81,6 +83,9 @@ pub enum StepError {
         /// What the sum says.
         found: NoiseMultiplier,
     },
+    /// Noise serves the step it was made for, and a sum of that length.
+    #[error("step refused: its noise was made for another step, or for a sum of another length")]
+    OtherStep,
     /// A replayed round gives a digest and nothing else.
     #[error("a replayed round has no update to send")]
     Replayed,
@@ -181,6 +186,18 @@ impl NoisySteps {
     /// # Errors
     /// No step is left, or the sum was made for other noise. Nothing is released then.
     pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
+        let scale = self.admit(&sum)?;
+        self.taken += 1;
+        let context = self.grant.step_context(self.taken);
+        let pages = self.secret.pages(Purpose::Noise, &context);
+        let mut values = sum.into_lattice();
+        LatticeNoise::new(pages).add(&mut values);
+        Ok(scaled(&values, scale))
+    }
+
+    /// Refuses a sum that the next step may not release; otherwise what one unit of it is worth in
+    /// the step's gradient.
+    fn admit(&self, sum: &ClippedSum) -> Result<f64, StepError> {
         if self.taken == self.steps {
             return Err(StepError::NotPaid { paid: self.steps });
         }
@@ -188,14 +205,7 @@ impl NoisySteps {
             let (charged, found) = (self.sigma, sum.noise_multiplier());
             return Err(StepError::OtherNoise { charged, found });
         }
-        self.taken += 1;
-        let context = self.grant.step_context(self.taken);
-        let pages = self.secret.pages(Purpose::Noise, &context);
-        let scale = sum.lattice_step() / f64::from(self.batch_size.get());
-        let mut values = sum.into_lattice();
-        LatticeNoise::new(pages).add(&mut values);
-        let noisy = values.iter();
-        Ok(noisy.map(|&value| (value as f64 * scale) as f32).collect())
+        Ok(sum.lattice_step() / f64::from(self.batch_size.get()))
     }
 
     /// Ends the steps with what will be sent: weights after minus weights before.
@@ -228,6 +238,12 @@ impl NoisySteps {
         };
         PrivateUpdate::new(difference, origin)
     }
+}
+
+/// Noisy lattice points as numbers.
+fn scaled(noisy: &[i64], scale: f64) -> Vec<f32> {
+    let values = noisy.iter();
+    values.map(|&value| (value as f64 * scale) as f32).collect()
 }
 
 impl fmt::Debug for NoisySteps {
