@@ -39,7 +39,7 @@ use self::{
 };
 use crate::{
     imaging::Preprocess,
-    network::{Device, Network, NetworkError},
+    network::{Network, NetworkError},
 };
 
 /// What one site has to do in one round.
@@ -54,7 +54,8 @@ pub struct Job<'a> {
     pub round: u32,
     /// What protects the patients.
     pub protection: Protection,
-    /// Threads that compute gradients. Their number changes no bit of a private step's sum.
+    /// Threads that compute gradients; at least one for each device. Their number changes no bit of a private
+    /// step's sum.
     pub threads: NonZeroUsize,
 }
 
@@ -248,6 +249,8 @@ impl<'a> Steps<'a> {
         let clipping = clipping(plan.privacy.clipping, self.network.layout());
         let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
         let mishaps = Mishaps::default();
+        let devices = NonZeroUsize::new(self.network.devices().len());
+        let threads = devices.map_or(self.threads, |devices| devices.max(self.threads));
         let steps = plan.training.steps;
         for step in 1..=steps {
             let context = Context {
@@ -255,7 +258,7 @@ impl<'a> Steps<'a> {
                 examples: self.examples,
                 preprocess: preprocess.as_ref(),
                 seed: [plan.seed, u64::from(self.round), u64::from(step)],
-                threads: self.threads,
+                threads,
                 stop: self.stop,
                 mishaps: &mishaps,
                 views: plan.training.views,
@@ -286,13 +289,15 @@ fn gradients(
                 .clipping_norm
                 .try_into()
                 .map_err(TrainError::Plan)?;
-            // On our own kernels no example touches another's gradient, by construction.
-            if network.device() != Device::Cpu {
-                network.check()?;
-            }
+            // On our own kernels no example touches another's gradient, by construction; devices must show it.
+            network.check()?;
             let clipping = clipping(plan.privacy.clipping, network.layout());
             let private = Private::new(grant, &secret, batch_size, norm)?;
-            Ok(Box::new(private.clipped(clipping)))
+            let private = private.clipped(clipping);
+            Ok(Box::new(match network.is_on_cpu() {
+                true => private,
+                false => private.drawing_ahead(),
+            }))
         }
         (Protection::None { rate }, Mode::None, _) => {
             Ok(Box::new(plain::Plain::new(rate, batch_size)?))

@@ -10,7 +10,7 @@ use consilium_privacy::{
     keystream::MasterSecret,
     ledger::{Entry, Grant},
     sampling::PoissonSampler,
-    step::{Clipping, NoisySteps, Part, PrivateUpdate},
+    step::{Clipping, NoisySteps, Part, PrivateUpdate, StepNoise},
 };
 use consilium_proto::{Layout, plan};
 
@@ -50,6 +50,8 @@ pub(super) struct Private {
     noisy: NoisySteps,
     clipping_norm: ClippingNorm,
     clipping: Clipping,
+    /// Whether noise is drawn while gradients are computed, which pays where a device computes them.
+    draws_ahead: bool,
     not_finite: u64,
 }
 
@@ -67,6 +69,7 @@ impl Private {
             noisy,
             clipping_norm,
             clipping: Clipping::Flat,
+            draws_ahead: false,
             not_finite: 0,
         })
     }
@@ -84,6 +87,7 @@ impl Private {
             noisy,
             clipping_norm,
             clipping: Clipping::Flat,
+            draws_ahead: false,
             not_finite: 0,
         })
     }
@@ -91,6 +95,14 @@ impl Private {
     /// Clipped in another way.
     pub(super) fn clipped(self, clipping: Clipping) -> Self {
         Self { clipping, ..self }
+    }
+
+    /// With noise drawn on a thread of its own while gradients are computed: the same noise.
+    pub(super) fn drawing_ahead(self) -> Self {
+        Self {
+            draws_ahead: true,
+            ..self
+        }
     }
 
     /// Ends replayed steps.
@@ -120,17 +132,44 @@ impl Private {
         let sum = self.noisy.empty_sum(length, self.clipping_norm);
         let sum = sum.and_then(|sum| sum.clipped(self.clipping.clone()));
         let sum = Mutex::new(sum.map_err(TrainError::Plan)?);
-        give(&|gradient| {
-            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(match gradient {
-                Gradient::Whole(values) => sum.add(values),
-                Gradient::Parts(parts) => sum.add_parts(parts),
-            }?)
-        })?;
+        let noise = self.noise_ahead(length)?;
+        let (given, noise) = while_drawing(noise, || {
+            give(&|gradient| {
+                let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(match gradient {
+                    Gradient::Whole(values) => sum.add(values),
+                    Gradient::Parts(parts) => sum.add_parts(parts),
+                }?)
+            })
+        });
+        given?;
         let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.not_finite += u64::from(sum.not_finite());
-        Ok(self.noisy.step(sum)?)
+        Ok(match noise {
+            Some(noise) => self.noisy.step_with(sum, noise),
+            None => self.noisy.step(sum),
+        }?)
     }
+
+    /// The next step's noise, if it is to be drawn ahead.
+    fn noise_ahead(&self, length: usize) -> Result<Option<StepNoise>, TrainError> {
+        let noise = self.draws_ahead.then(|| self.noisy.next_noise(length));
+        Ok(noise.transpose()?)
+    }
+}
+
+/// Does some work, and draws noise on another thread meanwhile.
+fn while_drawing<T>(
+    mut noise: Option<StepNoise>,
+    work: impl FnOnce() -> T,
+) -> (T, Option<StepNoise>) {
+    let done = std::thread::scope(|scope| {
+        if let Some(noise) = &mut noise {
+            scope.spawn(|| noise.draw());
+        }
+        work()
+    });
+    (done, noise)
 }
 
 impl Gradients for Private {
