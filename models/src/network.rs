@@ -34,16 +34,19 @@ mod taps;
 mod text;
 mod weights;
 
+use std::{ops::Range, sync::OnceLock};
+
 use consilium_proto::{
     Layout, OutOfRange, ParameterVector, Plan,
     plan::{self, Loss},
 };
 
 use self::blueprint::{Blueprint, Initial};
+use self::device::Places;
 use self::tape::{Tape, Value};
 pub use self::{
     batch::{Batch, Target},
-    device::{Device, DeviceError},
+    device::{Device, DeviceError, NoDevice, Road, Tested, Wish},
     gradients::PerExample,
     text::TextSizes,
     weights::Weights,
@@ -99,6 +102,19 @@ pub enum NetworkError {
     Device(#[from] DeviceError),
 }
 
+/// What a device has done for a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceUse {
+    /// Which one.
+    pub device: Device,
+    /// Microbatches it has computed.
+    pub microbatches: u64,
+    /// Most examples that it computes at once.
+    pub largest: usize,
+    /// Whether those are fewer than fit into memory by our own count: it failed with more.
+    pub is_reduced: bool,
+}
+
 /// Forward pass of one network: a list of layers, in order.
 trait Architecture: Send + Sync {
     /// Scores every class, or estimates the value, for each example.
@@ -118,10 +134,11 @@ pub struct Network {
     inputs: usize,
     outputs: usize,
     loss: Loss,
-    device: Device,
-    opened: Option<burn::tensor::Device>,
     recomputes: bool,
     profile: Option<Profile>,
+    places: Option<Places>,
+    /// Whether its devices have passed [`check`](Self::check).
+    is_checked: OnceLock<()>,
 }
 
 impl Network {
@@ -205,22 +222,23 @@ impl Network {
             inputs,
             outputs,
             loss,
-            device: Device::Cpu,
-            opened: None,
             recomputes: false,
             profile: None,
+            places: None,
+            is_checked: OnceLock::new(),
         })
     }
 
-    /// The same network on a device; without this call it computes on the CPU.
+    /// The same network on devices, each of which computes microbatches; without this call, or without a device
+    /// beside the CPU, it computes on the CPU.
     ///
     /// # Errors
     /// A device that this build or this machine does not have.
-    pub fn on(self, device: Device) -> Result<Self, NetworkError> {
-        let opened = device.open()?;
+    pub fn on(self, devices: &[Device]) -> Result<Self, NetworkError> {
+        let places = Places::open(devices, self.fitting(DEVICE_MICROBATCH))?;
         Ok(Self {
-            device,
-            opened,
+            places,
+            is_checked: OnceLock::new(),
             ..self
         })
     }
@@ -260,9 +278,22 @@ impl Network {
         self.outputs
     }
 
-    /// Where it computes.
-    pub fn device(&self) -> Device {
-        self.device
+    /// Where it computes, and what each device has done so far.
+    pub fn devices(&self) -> Vec<DeviceUse> {
+        let places = self.places.iter().flat_map(Places::all);
+        places
+            .map(|place| DeviceUse {
+                device: place.device(),
+                microbatches: place.computed(),
+                largest: place.most().get(),
+                is_reduced: place.most().get() < self.fitting(DEVICE_MICROBATCH),
+            })
+            .collect()
+    }
+
+    /// Whether it computes on kernels of our own.
+    pub fn is_on_cpu(&self) -> bool {
+        self.places.is_none()
     }
 
     /// The weights that a seed fixes: the same bytes on every machine, because only operations
@@ -280,7 +311,7 @@ impl Network {
     /// Makes weights of a flat vector ready for use.
     ///
     /// # Errors
-    /// A vector of another length than the layout's.
+    /// A vector of another length than the layout's, a device that fails.
     pub fn weights(&self, values: &[f32]) -> Result<Weights, NetworkError> {
         let expected = self.layout.parameters();
         if values.len() != expected {
@@ -290,18 +321,22 @@ impl Network {
             });
         }
         let weights = Weights::new(&self.layout, values);
-        Ok(match &self.opened {
-            Some(device) => weights.on(device, self.microbatch()),
-            None => weights,
-        })
+        match &self.places {
+            Some(places) => device::contained(|| Ok(weights.on(places.all()))),
+            None => Ok(weights),
+        }
     }
 
     /// Most examples of a microbatch.
     pub fn microbatch(&self) -> usize {
-        let most = match self.opened {
-            Some(_) => DEVICE_MICROBATCH,
-            None => MICROBATCH,
-        };
+        match &self.places {
+            Some(places) => places.most(),
+            None => self.fitting(MICROBATCH),
+        }
+    }
+
+    /// As many examples as fit into memory, at most so many.
+    fn fitting(&self, most: usize) -> usize {
         (FLOATS / self.floats.max(1)).clamp(1, most)
     }
 
@@ -315,6 +350,13 @@ impl Network {
         weights: &Weights,
         batch: &Batch,
     ) -> Result<PerExample, NetworkError> {
+        let pieces = self.compute(weights, batch.len(), |weights, examples| {
+            self.gradients_of(weights, &batch.part(examples))
+        });
+        Ok(PerExample::joined(pieces?, weights.count()))
+    }
+
+    fn gradients_of(&self, weights: &Weights, batch: &Batch) -> Result<PerExample, NetworkError> {
         let mut tape = self.tape(weights, batch.len());
         let output = self.forward(&batch.inputs, &mut tape);
         let mut watch = Watch::of(self.profile());
@@ -326,7 +368,7 @@ impl Network {
     /// Adds the gradient of the sum of the losses to `sum`.
     ///
     /// # Errors
-    /// A device that fails.
+    /// A device that fails. Then `sum` may hold some of the examples.
     ///
     /// # Panics
     /// Where `sum` is shorter than the layout: a mistake of the caller.
@@ -336,12 +378,16 @@ impl Network {
         batch: &Batch,
         sum: &mut [f32],
     ) -> Result<(), NetworkError> {
-        let mut tape = self.tape(weights, batch.len());
-        let output = self.forward(&batch.inputs, &mut tape);
-        let mut watch = Watch::of(self.profile());
-        let (_, gradient) = self.losses(&output, batch)?;
-        watch.note(Part::Loss);
-        Ok(tape.summed(output, gradient, sum)?)
+        self.compute(weights, batch.len(), |weights, examples| {
+            let batch = batch.part(examples);
+            let mut tape = self.tape(weights, batch.len());
+            let output = self.forward(&batch.inputs, &mut tape);
+            let mut watch = Watch::of(self.profile());
+            let (_, gradient) = self.losses(&output, &batch)?;
+            watch.note(Part::Loss);
+            Ok(tape.summed(output, gradient, sum)?)
+        })?;
+        Ok(())
     }
 
     /// The probability of each class, or the value, for each example: `outputs` numbers each.
@@ -357,21 +403,29 @@ impl Network {
                 found: rest,
             });
         }
-        let answer = |inputs: &[f32]| {
-            let examples = inputs.len() / self.inputs;
-            let mut tape = Tape::off(weights, examples);
-            let mut outputs = self.forward(inputs, &mut tape).to_host()?;
-            outputs.truncate(examples * self.outputs);
-            if self.loss == Loss::CrossEntropy {
-                outputs.chunks_exact_mut(self.outputs).for_each(|row| {
-                    loss::softmax(row);
-                });
-            }
-            Ok(outputs)
-        };
         let microbatches = inputs.chunks(self.microbatch() * self.inputs);
-        let outputs: Result<Vec<_>, NetworkError> = microbatches.map(answer).collect();
-        Ok(outputs?.concat())
+        let mut outputs = Vec::new();
+        for inputs in microbatches {
+            let examples = inputs.len() / self.inputs;
+            let pieces = self.compute(weights, examples, |weights, Range { start, end }| {
+                self.outputs_of(weights, &inputs[start * self.inputs..end * self.inputs])
+            });
+            outputs.extend(pieces?.concat());
+        }
+        Ok(outputs)
+    }
+
+    fn outputs_of(&self, weights: &Weights, inputs: &[f32]) -> Result<Vec<f32>, NetworkError> {
+        let examples = inputs.len() / self.inputs;
+        let mut tape = Tape::off(weights, examples);
+        let mut outputs = self.forward(inputs, &mut tape).to_host()?;
+        outputs.truncate(examples * self.outputs);
+        if self.loss == Loss::CrossEntropy {
+            outputs.chunks_exact_mut(self.outputs).for_each(|row| {
+                loss::softmax(row);
+            });
+        }
+        Ok(outputs)
     }
 
     /// The loss of each example and its gradient at the outputs.

@@ -45,7 +45,7 @@ pub use self::{
 };
 use crate::{
     imaging::Preprocess,
-    network::{Device, Network, NetworkError},
+    network::{Network, NetworkError},
     profile::{Part, Watch},
 };
 
@@ -61,7 +61,8 @@ pub struct Job<'a> {
     pub round: u32,
     /// What protects the patients.
     pub protection: Protection,
-    /// Threads that compute gradients. Their number changes no bit of a private step's sum.
+    /// Threads that compute gradients; at least one for each device. Their number changes no bit of a private
+    /// step's sum.
     pub threads: NonZeroUsize,
 }
 
@@ -257,6 +258,8 @@ impl<'a> Steps<'a> {
         let clipping = clipping(plan, self.network.layout())?;
         let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
         let mishaps = Mishaps::default();
+        let devices = NonZeroUsize::new(self.network.devices().len());
+        let threads = devices.map_or(self.threads, |devices| devices.max(self.threads));
         let steps = plan.training.steps;
         for step in 1..=steps {
             let began = Instant::now();
@@ -265,7 +268,7 @@ impl<'a> Steps<'a> {
                 examples: self.examples,
                 preprocess: preprocess.as_ref(),
                 seed: [plan.seed, u64::from(self.round), u64::from(step)],
-                threads: self.threads,
+                threads,
                 stop: self.stop,
                 mishaps: &mishaps,
                 views: plan.training.views,
@@ -304,13 +307,15 @@ fn gradients(
             if paid < planned {
                 return Err(TrainError::TooFewSteps { planned, paid });
             }
-            // On our own kernels no example touches another's gradient, by construction.
-            if network.device() != Device::Cpu {
-                network.check()?;
-            }
+            // On our own kernels no example touches another's gradient, by construction; devices must show it.
+            network.check()?;
             let clipping = clipping(plan, network.layout())?;
             let private = Private::new(grant, &secret, batch_size, clipping_norm)?;
-            Ok(Box::new(private.clipped(clipping)?))
+            let private = private.clipped(clipping)?;
+            Ok(Box::new(match network.is_on_cpu() {
+                true => private,
+                false => private.drawing_ahead(),
+            }))
         }
         (Protection::None { rate }, Mode::None) => {
             Ok(Box::new(plain::Plain::new(rate, batch_size)?))

@@ -175,7 +175,7 @@ impl Purpose {
 }
 
 /// All that names a step. Two steps that differ in any field have unrelated keys.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StepContext {
     pub(crate) study: [u8; 16],
     pub(crate) round: u32,

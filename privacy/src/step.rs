@@ -44,6 +44,7 @@
 //! ```
 
 mod adaptive;
+mod ahead;
 mod clipped_sum;
 mod clipping;
 mod update;
@@ -51,6 +52,7 @@ mod update;
 use std::{fmt, num::NonZeroU32};
 
 pub use adaptive::Adaptive;
+pub use ahead::StepNoise;
 pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS, Part, Values};
 pub use clipping::Clipping;
 pub use update::{OpenUpdateError, Origin, PrivateUpdate};
@@ -86,6 +88,9 @@ pub enum StepError {
     /// The sum was clipped in another way, or to another norm, than those of this step.
     #[error("step refused: the sum was not clipped as this step's are")]
     OtherClipping,
+    /// Noise serves the step it was made for, and a sum of that length.
+    #[error("step refused: its noise was made for another step, or for a sum of another length")]
+    OtherStep,
     /// A replayed round gives a digest and nothing else.
     #[error("a replayed round has no update to send")]
     Replayed,
@@ -214,6 +219,31 @@ impl NoisySteps {
     /// No step is left, or the sum was made for other noise or another clipping. Nothing is released
     /// then.
     pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
+        self.admit(&sum)?;
+        let context = self.grant.step_context(self.taken + 1);
+        let pages = self.secret.pages(Purpose::Noise, &context);
+        Ok(self.release(sum, |values| LatticeNoise::new(pages).add(values)))
+    }
+
+    /// Takes a step with a sum that was admitted, once `add_noise` has covered every coordinate.
+    fn release(&mut self, sum: ClippedSum, add_noise: impl FnOnce(&mut [i64])) -> Vec<f32> {
+        self.taken += 1;
+        let batch_size = f64::from(self.batch_size.get());
+        let scale = sum.lattice_step() / batch_size;
+        let (length, bit) = (sum.len(), sum.bit());
+        let mut values = sum.into_lattice();
+        add_noise(&mut values);
+        let (gradient, bits) = values.split_at(length);
+        if let (Clipping::Adaptive(adaptive), Some(bit), [bits]) = (&self.clipping, bit, bits) {
+            let kept = *bits as f64 / (2.0 * bit) / batch_size + 0.5;
+            self.norm = adaptive.moved(self.norm, kept);
+        }
+        let noisy = gradient.iter();
+        noisy.map(|&value| (value as f64 * scale) as f32).collect()
+    }
+
+    /// Refuses a sum that the next step may not release.
+    fn admit(&self, sum: &ClippedSum) -> Result<(), StepError> {
         if self.taken == self.steps {
             return Err(StepError::NotPaid { paid: self.steps });
         }
@@ -224,21 +254,7 @@ impl NoisySteps {
         if sum.clip() != (self.norm, &self.clipping) {
             return Err(StepError::OtherClipping);
         }
-        self.taken += 1;
-        let context = self.grant.step_context(self.taken);
-        let pages = self.secret.pages(Purpose::Noise, &context);
-        let batch_size = f64::from(self.batch_size.get());
-        let scale = sum.lattice_step() / batch_size;
-        let (length, bit) = (sum.len(), sum.bit());
-        let mut values = sum.into_lattice();
-        LatticeNoise::new(pages).add(&mut values);
-        let (gradient, bits) = values.split_at(length);
-        if let (Clipping::Adaptive(adaptive), Some(bit), [bits]) = (&self.clipping, bit, bits) {
-            let kept = *bits as f64 / (2.0 * bit) / batch_size + 0.5;
-            self.norm = adaptive.moved(self.norm, kept);
-        }
-        let noisy = gradient.iter();
-        Ok(noisy.map(|&value| (value as f64 * scale) as f32).collect())
+        Ok(())
     }
 
     /// Ends the steps with what will be sent: weights after minus weights before.

@@ -270,6 +270,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
         network,
         weights,
         set,
+        devices: Vec::new(),
         protection,
         epsilon: Some(charged.study_epsilon),
     };

@@ -92,7 +92,7 @@ impl Setting {
         let network = network
             .recomputing(cell.recomputes)
             .profiled(task.is_profiled);
-        let network = network.on(cell.device)?;
+        let network = network.on(&[cell.device])?;
         Ok(Self {
             examples: Noise::new(batch as usize, network.inputs(), cell.network),
             weights: network.initial(1),

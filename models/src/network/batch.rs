@@ -1,5 +1,7 @@
 //! Examples that go through a network together.
 
+use std::{borrow::Cow, ops::Range};
+
 use consilium_proto::plan::Loss;
 
 use super::NetworkError;
@@ -21,6 +23,7 @@ impl std::fmt::Debug for Target {
 }
 
 /// Examples that go through a network together.
+#[derive(Clone)]
 pub struct Batch {
     width: usize,
     outputs: usize,
@@ -64,6 +67,19 @@ impl Batch {
         self.inputs.extend_from_slice(input);
         self.targets.push(target);
         Ok(())
+    }
+
+    /// Some of its examples.
+    pub(super) fn part(&self, examples: Range<usize>) -> Cow<'_, Self> {
+        if examples == (0..self.len()) {
+            return Cow::Borrowed(self);
+        }
+        let inputs = examples.start * self.width..examples.end * self.width;
+        Cow::Owned(Self {
+            inputs: self.inputs[inputs].to_vec(),
+            targets: self.targets[examples].to_vec(),
+            ..*self
+        })
     }
 
     /// Number of examples.

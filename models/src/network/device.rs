@@ -7,19 +7,34 @@
 //! who changed the last bits of others' gradients would contribute a little more than the clipping
 //! norm. So [`Network::check`] looks before a network trains. Another driver may round otherwise: a round on
 //! such a device need not repeat bit for bit elsewhere.
+//!
+//! A graphics card is reached by two roads: shaders in SPIR-V, which burn makes for Vulkan, and shaders in
+//! WGSL, which wgpu translates for whatever the driver speaks. A driver may end the process, or compute
+//! zeros without a word, on one road and be right on the other: [`Device::test`] is for a
+//! child process to find out.
 
-use std::{fmt, str::FromStr};
+#[cfg(feature = "gpu-wgsl")]
+mod cards;
+mod places;
+mod test;
+#[cfg(feature = "gpu")]
+mod wgsl;
+mod wish;
+
+use std::{error::Error, fmt, ops::Range};
 
 use burn::tensor::{Tensor, TensorData};
 use consilium_proto::plan::Loss;
 
-use super::{
-    Network, NetworkError, Target, TextSizes, Weights, blueprint, blueprint::Slot, cnn_small,
-    resnet_gn,
+pub(super) use self::places::{Most, Place, Places, contained};
+pub use self::{
+    test::Tested,
+    wish::{NoDevice, Wish},
 };
+use super::{Network, NetworkError, Target, Weights, blueprint::Slot};
 use crate::random::Random;
 
-/// Where a network computes. Written `cpu`, `tensors`, `gpu:0` or `vulkan:0`.
+/// Where a network computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Device {
     /// The processor, with kernels of our own.
@@ -27,19 +42,23 @@ pub enum Device {
     Cpu,
     /// The processor, with burn's tensors: slower, and the same code as on a graphics card.
     Tensors,
-    /// The graphics card of this number, with shaders for any card.
-    Gpu(usize),
-    /// The graphics card of this number, with Vulkan's own shaders: faster with a good driver.
-    Vulkan(usize),
+    /// The graphics card of this number, counted from 0, by one of its roads.
+    Card(usize, Road),
+}
+
+/// How shaders come to a graphics card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Road {
+    /// As SPIR-V: the faster one with a good driver.
+    Spirv,
+    /// As WGSL: for any card.
+    Wgsl,
 }
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Not the name of a device.
-    #[error("`{0}` is no device: use `cpu`, `gpu:0` (any card), `vulkan:0` or `tensors`")]
-    Name(String),
-    /// Built without graphics cards.
+    /// Built without graphics cards, or without this road to them.
     #[error(
         "{0} needs a build for graphics cards: build with `cargo build --release --features gpu`, or use `cpu`"
     )]
@@ -54,10 +73,29 @@ pub enum DeviceError {
     },
     /// A computation failed.
     #[error("the device could not compute")]
-    Computation(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Computation(#[source] Box<dyn Error + Send + Sync>),
+    /// Not even one example can be computed.
+    #[error(
+        "{device} cannot compute a single example of this network: use another device, or `cpu`"
+    )]
+    Exhausted {
+        /// Which one.
+        device: Device,
+        /// What it said last.
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
+    },
     /// It computes something else than the CPU.
     #[error("{0} computes wrong numbers: its driver is at fault; use another device, or `cpu`")]
     Wrong(Device),
+    /// A single operation gives something else than on the CPU.
+    #[error("{device} computes wrong numbers in {operation}: its driver is at fault")]
+    Operation {
+        /// Which one.
+        device: Device,
+        /// What it cannot do.
+        operation: &'static str,
+    },
     /// The bits of a gradient depend on other examples.
     #[error(
         "{0} rounds an example's gradient by its place among others: private training needs another \
@@ -67,8 +105,35 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    pub(super) fn computation(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(super) fn computation(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Computation(error.into())
+    }
+}
+
+impl Road {
+    /// Those of this build, the faster one first; none in a build without graphics cards.
+    pub const BUILT: &[Self] = &[
+        #[cfg(feature = "gpu")]
+        Self::Spirv,
+        #[cfg(feature = "gpu-wgsl")]
+        Self::Wgsl,
+    ];
+
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spirv => "spirv",
+            Self::Wgsl => "wgsl",
+        }
+    }
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spirv => "SPIR-V",
+            Self::Wgsl => "WGSL",
+        })
     }
 }
 
@@ -77,72 +142,21 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Tensors => f.write_str("tensors"),
-            Self::Gpu(number) => write!(f, "gpu:{number}"),
-            Self::Vulkan(number) => write!(f, "vulkan:{number}"),
-        }
-    }
-}
-
-impl FromStr for Device {
-    type Err = DeviceError;
-
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        let number = |number: &str| {
-            number
-                .parse()
-                .map_err(|_| DeviceError::Name(text.to_owned()))
-        };
-        match (text, text.split_once(':')) {
-            ("cpu", _) => Ok(Self::Cpu),
-            ("tensors", _) => Ok(Self::Tensors),
-            (_, Some(("gpu", at))) => Ok(Self::Gpu(number(at)?)),
-            (_, Some(("vulkan", at))) => Ok(Self::Vulkan(number(at)?)),
-            _ => Err(DeviceError::Name(text.to_owned())),
+            Self::Card(number, road) => write!(f, "gpu:{number} over {road}"),
         }
     }
 }
 
 impl Device {
-    /// Checks small networks that have every layer.
-    ///
-    /// A bad driver may end the process: run this in a child process before the device is used.
-    ///
-    /// # Errors
-    /// As [`Network::check`], and a device that is absent.
-    pub fn check(self) -> Result<(), NetworkError> {
-        CHECKED
-            .iter()
-            .try_for_each(|make| make()?.on(self)?.check())
-    }
-
     /// burn's name for it; none for kernels of our own.
     pub(super) fn open(self) -> Result<Option<burn::tensor::Device>, DeviceError> {
         match self {
             Self::Cpu => Ok(None),
             Self::Tensors => Ok(Some(burn::tensor::Device::flex())),
-            #[cfg(feature = "gpu")]
-            Self::Gpu(number) => self.card(burn::tensor::DeviceType::Wgpu, number),
-            #[cfg(feature = "gpu")]
-            Self::Vulkan(number) => self.card(burn::tensor::DeviceType::Vulkan, number),
-            #[cfg(not(feature = "gpu"))]
-            Self::Gpu(_) | Self::Vulkan(_) => Err(DeviceError::NotBuilt(self)),
-        }
-    }
-
-    #[cfg(feature = "gpu")]
-    fn card(
-        self,
-        kind: burn::tensor::DeviceType,
-        number: usize,
-    ) -> Result<Option<burn::tensor::Device>, DeviceError> {
-        let cards = burn::tensor::Device::enumerate(kind);
-        let found = cards.len();
-        match cards.into_iter().nth(number) {
-            Some(card) => Ok(Some(card)),
-            None => Err(DeviceError::Absent {
-                device: self,
-                found,
-            }),
+            #[cfg(feature = "gpu-wgsl")]
+            Self::Card(number, road) => cards::open(number, road).map(Some),
+            #[cfg(not(feature = "gpu-wgsl"))]
+            Self::Card(..) => Err(DeviceError::NotBuilt(self)),
         }
     }
 }
@@ -152,14 +166,14 @@ pub(super) struct OnDevice {
     device: burn::tensor::Device,
     weights: Vec<Tensor<1>>,
     /// Examples of every microbatch: kernels are compiled once for one shape.
-    microbatch: usize,
+    microbatch: Most,
 }
 
 impl OnDevice {
     pub(super) fn new<'a>(
         device: &burn::tensor::Device,
         weights: impl Iterator<Item = &'a [f32]>,
-        microbatch: usize,
+        microbatch: Most,
     ) -> Self {
         let tensor = |values: &[f32]| upload(values, [values.len()], device);
         Self {
@@ -183,7 +197,8 @@ impl OnDevice {
 
     /// So many examples filled up to whole microbatches.
     pub(super) fn filled(&self, examples: usize) -> usize {
-        examples.div_ceil(self.microbatch).max(1) * self.microbatch
+        let microbatch = self.microbatch.get();
+        examples.div_ceil(microbatch).max(1) * microbatch
     }
 }
 
@@ -195,57 +210,74 @@ fn upload<const D: usize>(
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-type Make = fn() -> Result<Network, NetworkError>;
-
-/// Networks that have every layer.
-const CHECKED: [Make; 3] = [
-    || {
-        let mut on = blueprint::Blueprint::default();
-        let network = cnn_small::CnnSmall::new(&mut on, [1, 12, 12], 2);
-        Network::new(Box::new(network), on, [144, 2], Loss::CrossEntropy)
-    },
-    || {
-        let mut on = blueprint::Blueprint::default();
-        let sizes = resnet_gn::Sizes { width: 8, depth: 2 };
-        let network = resnet_gn::ResnetGn::new(&mut on, [1, 12, 12], sizes, 2);
-        Network::new(Box::new(network), on, [144, 2], Loss::CrossEntropy)
-    },
-    || {
-        let sizes = TextSizes {
-            tokens: 2,
-            positions: 8,
-            features: 8,
-            heads: 2,
-            hidden: 16,
-            blocks: 1,
-        };
-        Network::text_classifier(sizes, 2)
-    },
-];
-
 impl Network {
-    /// Compares outputs and gradients of made-up examples with the CPU's, and each gradient with
-    /// itself beside other examples: there it must have the same bits.
+    /// Compares outputs and gradients of made-up examples with the CPU's, on each of its devices, and
+    /// each gradient with itself beside other examples: there it must have the same bits. What has
+    /// passed is not looked at again.
     ///
     /// # Errors
     /// A device that fails, computes something else than the CPU, or mixes examples.
     pub fn check(&self) -> Result<(), NetworkError> {
+        let Some(places) = &self.places else {
+            return Ok(());
+        };
+        if self.is_checked.get().is_some() {
+            return Ok(());
+        }
         let values = self.initial(3);
         let here = Weights::new(&self.layout, values.as_slice());
         let there = self.weights(values.as_slice())?;
-        let answers = self.answers(&there, &[1, 2, 3])?;
-        if !agree(&self.answers(&here, &[1, 2, 3])?, &answers) {
-            return Err(DeviceError::Wrong(self.device).into());
+        let right = self.answers(&here, &[1, 2, 3])?;
+        for (at, place) in places.all().iter().enumerate() {
+            let lease = places.lease_of(at);
+            let answers = |seeds: &[u64]| loop {
+                match lease.attempt(|| self.answers(there.copy(at), seeds)) {
+                    Err(error) => lease.halve(error)?,
+                    answers => break answers,
+                }
+            };
+            let found = answers(&[1, 2, 3])?;
+            if !agree(&right, &found) {
+                return Err(DeviceError::Wrong(place.device()).into());
+            }
+            let last = answers(&[3])?;
+            let same_bits = |(among, alone): (&f32, &f32)| among.to_bits() == alone.to_bits();
+            if !found.iter().rev().zip(last.iter().rev()).all(same_bits) {
+                return Err(DeviceError::Mixes(place.device()).into());
+            }
         }
-        let last = self.answers(&there, &[3])?;
-        let same_bits = |(among, alone): (&f32, &f32)| among.to_bits() == alone.to_bits();
-        if !answers.iter().rev().zip(last.iter().rev()).all(same_bits) {
-            return Err(DeviceError::Mixes(self.device).into());
-        }
+        // Whoever was sooner found the same.
+        let _ = self.is_checked.set(());
         Ok(())
     }
 
-    /// The output and then the gradient of each example.
+    /// Computes `examples` in one go on the CPU, or on a device that is free: there in pieces, if so many are
+    /// more than it can.
+    pub(super) fn compute<T>(
+        &self,
+        weights: &Weights,
+        examples: usize,
+        mut piece: impl FnMut(&Weights, Range<usize>) -> Result<T, NetworkError>,
+    ) -> Result<Vec<T>, NetworkError> {
+        let Some(places) = &self.places else {
+            return Ok(vec![piece(weights, 0..examples)?]);
+        };
+        let lease = places.lease();
+        let (mut done, mut pieces) = (0, Vec::new());
+        while done < examples {
+            let end = examples.min(done + lease.place().most().get());
+            match lease.attempt(|| piece(weights.copy(lease.at()), done..end)) {
+                Ok(computed) => {
+                    pieces.push(computed);
+                    done = end;
+                }
+                Err(error) => lease.halve(error)?,
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// The output and then the gradient of each example, where these weights are.
     fn answers(&self, weights: &Weights, seeds: &[u64]) -> Result<Vec<f32>, NetworkError> {
         let (mut batch, mut answers) = (self.batch(), Vec::new());
         for &seed in seeds {
@@ -260,8 +292,8 @@ impl Network {
                 },
             )?;
         }
-        let outputs = self.predict(weights, &batch.inputs)?;
-        let apart = self.per_example(weights, &batch)?;
+        let outputs = self.outputs_of(weights, &batch.inputs)?;
+        let apart = self.gradients_of(weights, &batch)?;
         let mut gradient = vec![0.0; apart.parameters()];
         for (example, outputs) in outputs.chunks_exact(self.outputs).enumerate() {
             apart.write(example, &mut gradient);
@@ -284,26 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_read_as_it_is_written() {
-        for device in [
-            Device::Cpu,
-            Device::Tensors,
-            Device::Gpu(3),
-            Device::Vulkan(0),
-        ] {
-            assert_eq!(
-                device.to_string().parse::<Device>().expect("a name"),
-                device
-            );
-        }
-        for text in ["", "gpu", "gpu:", "gpu:-1", "cpu:0", "cuda:0"] {
-            assert!(text.parse::<Device>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn burns_tensors_pass_the_check_and_wrong_numbers_do_not() {
-        Device::Tensors.check().expect("the same numbers");
+    fn wrong_numbers_do_not_agree() {
         let right = [1.0, -2.0, 0.5];
         assert!(agree(&right, &[1.0005, -2.0, 0.5]));
         assert!(!agree(&right, &[0.0; 3]));
@@ -311,10 +324,11 @@ mod tests {
         assert!(!agree(&right, &right[..2]));
     }
 
-    #[cfg(not(feature = "gpu"))]
+    #[cfg(not(feature = "gpu-wgsl"))]
     #[test]
     fn a_build_without_graphics_cards_says_which_has_them() {
-        let error = Device::Gpu(0).check().expect_err("not built");
+        let error = Device::Card(0, Road::Wgsl).open().expect_err("not built");
         assert!(error.to_string().contains("--features gpu"), "{error}");
+        assert!(Road::BUILT.is_empty());
     }
 }

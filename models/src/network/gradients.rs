@@ -30,6 +30,21 @@ enum Piece {
     Some(Vec<Vec<(usize, Vec<f32>)>>),
 }
 
+impl Piece {
+    /// Adds the same piece of further examples.
+    fn append(&mut self, next: Self) {
+        match (self, next) {
+            (Self::Rows(rows), Self::Rows(next)) => rows.extend(next),
+            (Self::Outer { left, right }, Self::Outer { left: l, right: r }) => {
+                left.extend(l);
+                right.extend(r);
+            }
+            (Self::Some(rows), Self::Some(next)) => rows.extend(next),
+            _ => unreachable!("a layer hands in its gradients in one way"),
+        }
+    }
+}
+
 /// What layers hand their weight gradients to.
 pub(super) enum Sink<'a> {
     Apart(PerExample),
@@ -144,6 +159,23 @@ impl Sink<'_> {
 }
 
 impl PerExample {
+    /// Those of several microbatches, one after the other. All come of one network, so that their pieces
+    /// are the same.
+    pub(super) fn joined(each: Vec<Self>, parameters: usize) -> Self {
+        let mut each = each.into_iter();
+        let mut all = each.next().unwrap_or(Self {
+            examples: 0,
+            parameters,
+            pieces: Vec::new(),
+        });
+        for next in each {
+            all.examples += next.examples;
+            let pairs = all.pieces.iter_mut().zip(next.pieces);
+            pairs.for_each(|((_, piece), (_, next))| piece.append(next));
+        }
+        all
+    }
+
     /// In the order of the layout.
     pub(super) fn sorted(mut self) -> Self {
         self.pieces.sort_by_key(|(range, _)| range.start);

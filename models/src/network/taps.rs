@@ -103,10 +103,12 @@ impl Taps {
         let data = transaction
             .try_execute()
             .map_err(DeviceError::computation)?;
-        let mut data = data.into_iter().map(to_host);
-        let mut next = || data.next().unwrap_or(Ok(Vec::new()));
+        // All on the host before the first is added: a failure leaves the sink as it was.
+        let data: Result<Vec<_>, _> = data.into_iter().map(to_host).collect();
+        let mut data = data?.into_iter();
+        let mut next = || data.next().unwrap_or_default();
         for (slot, copied) in copies {
-            let mut rows = next()?;
+            let mut rows = next();
             match copied {
                 Copied::Rows if sink.sums() => sink.take_rows(weights, slot, rows),
                 Copied::Rows => {
@@ -114,7 +116,7 @@ impl Taps {
                     sink.take_rows(weights, slot, rows);
                 }
                 Copied::Outer => {
-                    let mut right = next()?;
+                    let mut right = next();
                     rows.truncate(rows.len() / filled * examples);
                     right.truncate(right.len() / filled * examples);
                     sink.take_outer(weights, slot, examples, rows, &right);

@@ -1,32 +1,60 @@
 //! The weights of one step.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use consilium_proto::Layout;
 
-use super::{blueprint::Slot, device::OnDevice};
+use super::{
+    blueprint::Slot,
+    device::{OnDevice, Place},
+};
 
 /// All weights of a network; made once a step and shared by its microbatches.
 pub struct Weights {
-    values: Vec<f32>,
-    ranges: Vec<Range<usize>>,
+    values: Arc<[f32]>,
+    ranges: Arc<[Range<usize>]>,
     on_device: Option<OnDevice>,
+    /// The same weights on further devices.
+    elsewhere: Vec<Weights>,
 }
 
 impl Weights {
     pub(super) fn new(layout: &Layout, values: &[f32]) -> Self {
         Self {
-            values: values.to_vec(),
+            values: values.into(),
             ranges: layout.ranges().map(|(_, range)| range).collect(),
             on_device: None,
+            elsewhere: Vec::new(),
         }
     }
 
-    /// With a copy on a device, which then computes, so many examples at a time.
-    pub(super) fn on(mut self, device: &burn::tensor::Device, microbatch: usize) -> Self {
+    /// With a copy on each of these devices, which then compute.
+    pub(super) fn on(mut self, places: &[Place]) -> Self {
+        let Some((first, others)) = places.split_first() else {
+            return self;
+        };
+        self.elsewhere = others.iter().map(|place| self.copied_to(place)).collect();
+        let on_device = self.copied_to(first).on_device;
+        Self { on_device, ..self }
+    }
+
+    fn copied_to(&self, place: &Place) -> Self {
         let tensors = self.ranges.iter().map(|range| &self.values[range.clone()]);
-        self.on_device = Some(OnDevice::new(device, tensors, microbatch));
-        self
+        let on_device = OnDevice::new(place.opened(), tensors, place.most().clone());
+        Self {
+            values: self.values.clone(),
+            ranges: self.ranges.clone(),
+            on_device: Some(on_device),
+            elsewhere: Vec::new(),
+        }
+    }
+
+    /// The copy on the device of this number, counted from 0.
+    pub(super) fn copy(&self, at: usize) -> &Self {
+        match at.checked_sub(1) {
+            Some(further) => &self.elsewhere[further],
+            None => self,
+        }
     }
 
     /// The copy on a device, if one computes.

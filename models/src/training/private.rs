@@ -7,7 +7,7 @@ use consilium_privacy::{
     keystream::MasterSecret,
     ledger::{Entry, Grant},
     sampling::PoissonSampler,
-    step::{AddError, ClippedSum, Clipping, NoisySteps, Part, PrivateUpdate},
+    step::{AddError, ClippedSum, Clipping, NoisySteps, Part, PrivateUpdate, StepNoise},
 };
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
@@ -50,6 +50,8 @@ impl Gradient<'_> {
 pub(super) struct Private {
     sampler: PoissonSampler,
     noisy: NoisySteps,
+    /// Whether noise is drawn while gradients are computed, which pays where a device computes them.
+    draws_ahead: bool,
     not_finite: u64,
 }
 
@@ -66,6 +68,7 @@ impl Private {
         Ok(Self {
             sampler,
             noisy,
+            draws_ahead: false,
             not_finite: 0,
         })
     }
@@ -81,6 +84,7 @@ impl Private {
         Ok(Self {
             sampler,
             noisy,
+            draws_ahead: false,
             not_finite: 0,
         })
     }
@@ -94,6 +98,14 @@ impl Private {
     /// The clipping norm of the next step.
     pub(super) fn clipping_norm(&self) -> ClippingNorm {
         self.noisy.clipping_norm()
+    }
+
+    /// With noise drawn on a thread of its own while gradients are computed: the same noise.
+    pub(super) fn drawing_ahead(self) -> Self {
+        Self {
+            draws_ahead: true,
+            ..self
+        }
     }
 
     /// Ends replayed steps.
@@ -125,11 +137,44 @@ impl Private {
         length: usize,
         sums: Vec<ClippedSum>,
     ) -> Result<Vec<f32>, TrainError> {
+        self.release_with(length, sums, None)
+    }
+
+    /// As [`release`](Self::release), with noise that was drawn ahead if there is some.
+    fn release_with(
+        &mut self,
+        length: usize,
+        sums: Vec<ClippedSum>,
+        noise: Option<StepNoise>,
+    ) -> Result<Vec<f32>, TrainError> {
         let empty = self.sum(length)?;
         let sum = sums.into_iter().try_fold(empty, ClippedSum::merge)?;
         self.not_finite += u64::from(sum.not_finite());
-        Ok(self.noisy.step(sum)?)
+        Ok(match noise {
+            Some(noise) => self.noisy.step_with(sum, noise),
+            None => self.noisy.step(sum),
+        }?)
     }
+
+    /// The next step's noise, if it is to be drawn ahead.
+    fn noise_ahead(&self, length: usize) -> Result<Option<StepNoise>, TrainError> {
+        let noise = self.draws_ahead.then(|| self.noisy.next_noise(length));
+        Ok(noise.transpose()?)
+    }
+}
+
+/// Does some work, and draws noise on another thread meanwhile.
+fn while_drawing<T>(
+    mut noise: Option<StepNoise>,
+    work: impl FnOnce() -> T,
+) -> (T, Option<StepNoise>) {
+    let done = std::thread::scope(|scope| {
+        if let Some(noise) = &mut noise {
+            scope.spawn(|| noise.draw());
+        }
+        work()
+    });
+    (done, noise)
 }
 
 impl Gradients for Private {
@@ -137,9 +182,12 @@ impl Gradients for Private {
         let picks = self.draw(context.examples);
         let start = || self.sum(weights.len());
         let add = |sum: &mut ClippedSum, gradient: Gradient| Ok(gradient.add_to(sum)?);
-        let sums = each_gradient(context, weights, &picks, start, add)?;
+        let noise = self.noise_ahead(weights.len())?;
+        let (sums, noise) = while_drawing(noise, || {
+            each_gradient(context, weights, &picks, start, add)
+        });
         let mut watch = Watch::of(context.network.profile());
-        let released = self.release(weights.len(), sums);
+        let released = self.release_with(weights.len(), sums?, noise);
         watch.note(profile::Part::Noise);
         released
     }
