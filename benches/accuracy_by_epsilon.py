@@ -32,12 +32,12 @@ def candidates(data_set, network, epsilon):
     """What --tune tries."""
     if epsilon == "inf":
         rates = {"cnn-small": (0.05, 0.1, 0.2), "resnet-gn": (0.1, 0.2), "scatter-cnn": (0.05, 0.1)}
-        rounds, batches, momentum, augment = ((60, 3),), (128,), 0.9, "much"
+        rounds, batches, momentum, augment = ((40, 3),), (128,), 0.9, "much"
     else:
-        rates = {"cnn-small": (0.1, 0.2, 0.4), "resnet-gn": (0.5, 1.0, 2.0), "scatter-cnn": (0.25, 0.5, 1.0)}
+        rates = {"cnn-small": (0.1, 0.2, 0.4), "resnet-gn": (0.5, 1.0), "scatter-cnn": (0.25, 0.5)}
         rounds, batches, momentum, augment = ((30, 4),), (128,), 0.8, "some"
         if network == "cnn-small":
-            rounds, batches = ((60, 4), (30, 4), (15, 4)), (64, 128, 256)
+            rounds, batches = ((60, 4), (30, 4)), (128, 256)
     if data_set == "breastmnist":
         # The largest hospital has 156 images.
         batches = tuple(batch // 2 for batch in batches)
