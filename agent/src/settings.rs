@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use consilium_models::network::Wish;
 use serde::Deserialize;
 
 /// Why settings or a policy cannot be used.
@@ -44,6 +45,9 @@ pub struct Settings {
     /// Memory for decoded images while a round trains, in MiB: 0 to 1 048 576. Images beyond it
     /// are decoded each time they are drawn. Default: 1024.
     pub cache_mebibytes: u64,
+    /// Where networks are trained: `auto`, `cpu`, `gpu` (all graphics cards), `gpu:0` or `gpu:0,gpu:1`.
+    /// Default: `auto`, a card that passes its test, otherwise the processor.
+    pub device: Wish,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_secs(60),
             cache_mebibytes: 1024,
+            device: Wish::Auto,
         }
     }
 }
@@ -143,11 +148,12 @@ mod tests {
     #[test]
     fn defaults_hold_where_nothing_is_said() {
         assert_eq!(settings("").expect("nothing said"), Settings::default());
-        let settings = settings("poll = \"5s\"").expect("sound");
+        let settings = settings("poll = \"5s\"\ndevice = \"gpu:0,gpu:1\"").expect("sound");
         assert_eq!(
             settings,
             Settings {
                 poll: Duration::from_secs(5),
+                device: Wish::Cards(vec![0, 1]),
                 ..Settings::default()
             }
         );
@@ -164,6 +170,7 @@ mod tests {
             ("retry_first = \"0s\"", "retry_first"),
             ("retry_longest = \"1ms\"", "retry_longest"),
             ("cache_mebibytes = 9999999", "cache_mebibytes"),
+            ("device = \"cuda:0\"", "gpu:0"),
         ] {
             let message = settings(text).expect_err(text).to_string();
             assert!(

@@ -2,6 +2,7 @@
 
 mod audit;
 mod canaries;
+mod devices;
 mod documents;
 mod federation;
 mod plans;

@@ -52,7 +52,7 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 11] = [
+    let groups: [(&str, &[&str]); 12] = [
         (
             "audit",
             &["canaries", "noise", "export", "verify", "report"],
@@ -64,6 +64,7 @@ fn every_command_explains_itself() {
             "agent",
             &["enrol", "run", "data", "budget", "study", "policy"],
         ),
+        ("device", &["list", "check"]),
         ("agent data", &["add", "list", "exclude"]),
         ("agent study", &["list", "approve", "refuse"]),
         ("operator", &["enrol"]),
@@ -101,6 +102,7 @@ fn unknown_commands_and_arguments_end_with_the_exit_code_of_the_command_line() {
     fail(&["governance", "destroy"], 2);
     fail(&["study", "check"], 2);
     fail(&["demo", "--sites", "0"], 2);
+    fail(&["demo", "--device", "cuda:0"], 2);
 }
 
 /// A device that is always full.
