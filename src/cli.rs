@@ -4,6 +4,7 @@ mod agent;
 mod audit;
 mod bench;
 mod coordinator;
+mod device;
 mod enrol;
 mod governance;
 mod node;
@@ -41,6 +42,9 @@ enum Command {
     /// A hospital's node: data sets, consent, training
     #[command(subcommand)]
     Agent(agent::Command),
+    /// Devices that can train: the graphics cards of this machine
+    #[command(subcommand)]
+    Device(device::Command),
     /// The federation's coordinator
     #[command(subcommand)]
     Coordinator(coordinator::Command),
@@ -85,6 +89,7 @@ impl Cli {
             Command::Study(command) => command.run().await,
             Command::Privacy(command) => command.run(),
             Command::Agent(command) => command.run().await,
+            Command::Device(command) => command.run().await,
             Command::Coordinator(command) => command.run().await,
             Command::Governance(command) => command.run(),
             Command::Operator(command) => command.run(Role::Operator).await,

@@ -22,7 +22,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use consilium_agent::data::{self, Part};
-use consilium_models::training::StopFlag;
+use consilium_models::{
+    network::{Road, Wish},
+    training::StopFlag,
+};
 use consilium_proto::{ErrorCode, ParameterVector, Plan};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -34,6 +37,7 @@ use self::{
 };
 pub use self::{plans::NetworkName, shards::Split};
 use crate::{
+    device::NoSuchCard,
     failure::{Interrupted, refuse},
     output,
     scoring::{Figures, Scorer},
@@ -85,6 +89,9 @@ pub struct Options {
     /// Fixes generated data, shards and initial weights; never noise, never sampling
     #[arg(long, default_value_t = 2026)]
     seed: u64,
+    /// Where the hospitals train: auto, cpu, gpu (all cards), gpu:0 or gpu:0,gpu:1
+    #[arg(long, value_name = "DEVICE", default_value_t = Wish::Auto)]
+    device: Wish,
     /// Print one JSON object as the last line
     #[arg(long)]
     json: bool,
@@ -99,6 +106,9 @@ pub async fn run(options: Options) -> Result<()> {
     let started = Instant::now();
     // A plan that no coordinator would take is refused before anything is made.
     plans::check_privacy(options.epsilon, options.delta)?;
+    if matches!(options.device, Wish::AllCards | Wish::Cards(_)) && Road::BUILT.is_empty() {
+        return Err(NoSuchCard::NotBuilt(options.device).into());
+    }
     let dir = folder(options.dir.as_deref())?;
     output::note(format_args!("the demo's files are in {}", dir.display()));
     let material = options.material(&dir)?;
@@ -193,6 +203,7 @@ impl Options {
                 false => ROUNDS_REAL,
             }),
             seed: self.seed,
+            device: self.device.clone(),
             epsilon: self.epsilon,
             delta: self.delta.unwrap_or(DELTA.min(allowed)),
         }

@@ -23,6 +23,8 @@ use consilium_proto::{
     signed::SignatureError,
 };
 
+use crate::device::NoSuchCard;
+
 /// Exit code of a command that Ctrl-C ended, as shells expect it: 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
@@ -167,6 +169,7 @@ fn known_by_its_module(cause: &(dyn std::error::Error + 'static)) -> Option<Erro
         .or_else(|| Some(cause.downcast_ref::<DataError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<ReplayError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<StoreError>()?.code()))
+        .or_else(|| Some(cause.downcast_ref::<NoSuchCard>()?.code()))
         .or_else(|| cause.is::<SettingsError>().then_some(ErrorCode::Invalid))
         .or_else(|| match cause.downcast_ref::<ServeError>()? {
             ServeError::Folder(error) => code_of_folder(error),

@@ -5,6 +5,7 @@
 //! | [`audit`] | exports of ledgers, and what an auditor makes of them |
 //! | [`audit_report`] | the same for people to read, as HTML and JSON |
 //! | [`cli`] | commands, one file a group |
+//! | [`device`] | which devices train: graphics cards, tested in child processes |
 //! | [`demo`] | a whole federation on one machine, on generated or real pictures |
 //! | [`governance`] | the folder with the key that admits and revokes |
 //! | [`researcher`] | what researchers ask of a coordinator |
@@ -22,6 +23,7 @@ mod chart;
 pub mod cli;
 pub mod curve;
 pub mod demo;
+pub mod device;
 pub mod failure;
 pub mod governance;
 pub mod output;

@@ -20,6 +20,7 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use consilium_models::network::Device;
 use consilium_privacy::seal::SealingKey;
 use consilium_proto::{
     ErrorCode, Role, RoundId, Signed,
@@ -151,6 +152,7 @@ pub struct Agent {
     store: Store,
     settings: Settings,
     preparation: Preparation,
+    devices: Vec<Device>,
     /// Rounds this site has said it cannot do: said once.
     declined: Mutex<Option<RoundId>>,
     _lock: FolderLock,
@@ -181,9 +183,16 @@ impl Agent {
             store,
             settings,
             preparation,
+            devices: Vec::new(),
             declined,
             _lock,
         })
+    }
+
+    /// The same agent, which trains on these devices instead of the processor. They have passed their test:
+    /// what they are is decided by whoever starts the agent.
+    pub fn training_on(self, devices: Vec<Device>) -> Self {
+        Self { devices, ..self }
     }
 
     /// What this agent remembers.

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use consilium_models::network::Wish;
 use serde::Deserialize;
 
 /// Why settings or a policy cannot be used.
@@ -50,6 +51,9 @@ pub struct Settings {
     /// Whether the log says after each round where the time went. It depends on the records: like all of the
     /// log, it is for the hospital alone. Default: false.
     pub profile: bool,
+    /// Where networks are trained: `auto`, `cpu`, `gpu` (all graphics cards), `gpu:0` or `gpu:0,gpu:1`.
+    /// Default: `auto`, a card that passes its test, otherwise the processor.
+    pub device: Wish,
 }
 
 impl Default for Settings {
@@ -62,6 +66,7 @@ impl Default for Settings {
             cache_mebibytes: 1024,
             recompute: false,
             profile: false,
+            device: Wish::Auto,
         }
     }
 }
@@ -151,11 +156,12 @@ mod tests {
     #[test]
     fn defaults_hold_where_nothing_is_said() {
         assert_eq!(settings("").expect("nothing said"), Settings::default());
-        let settings = settings("poll = \"5s\"").expect("sound");
+        let settings = settings("poll = \"5s\"\ndevice = \"gpu:0,gpu:1\"").expect("sound");
         assert_eq!(
             settings,
             Settings {
                 poll: Duration::from_secs(5),
+                device: Wish::Cards(vec![0, 1]),
                 ..Settings::default()
             }
         );
@@ -172,6 +178,7 @@ mod tests {
             ("retry_first = \"0s\"", "retry_first"),
             ("retry_longest = \"1ms\"", "retry_longest"),
             ("cache_mebibytes = 9999999", "cache_mebibytes"),
+            ("device = \"cuda:0\"", "gpu:0"),
         ] {
             let message = settings(text).expect_err(text).to_string();
             assert!(

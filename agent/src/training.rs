@@ -11,7 +11,7 @@ use std::{
 };
 
 use consilium_models::{
-    network::Network,
+    network::{Device, Network},
     training::{Job, LoadError, Progress, Protection, StopFlag, TrainError, train_round},
 };
 use consilium_privacy::step::PrivateUpdate;
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use self::pace::{Pace, Report};
 use crate::{
     data::{DataError, Exclusions, Manifest, TrainingSet},
+    participation::explained,
     store::{Store, StoreError},
 };
 
@@ -121,6 +122,8 @@ pub(crate) struct Work {
     pub(crate) network: Arc<Network>,
     pub(crate) weights: ParameterVector,
     pub(crate) set: Arc<TrainingSet>,
+    /// Where gradients are computed; the processor if there is none.
+    pub(crate) devices: Vec<Device>,
     pub(crate) protection: Protection,
     /// ε of the study so far, this round included; none without privacy.
     pub(crate) epsilon: Option<f64>,
@@ -143,18 +146,21 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
         network,
         weights,
         set,
+        devices,
         protection,
         epsilon,
     } = work;
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let placed = on_devices(&plan, &devices);
+    let network = placed.as_ref().unwrap_or(&network);
     info!(
-        device = %network.device(),
+        device = names(network),
         threads,
         steps = plan.training.steps,
         "training"
     );
     set.begin(stop.clone());
-    let (plan, network, weights) = (&plan, &*network, &weights);
+    let (plan, weights) = (&plan, &weights);
     let job = Job {
         plan,
         network,
@@ -175,6 +181,7 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
         info!(step, steps, steps_per_second, %left, epsilon, "training");
     };
     let outcome = train_round(job, &*set, stop, progress)?;
+    report(network);
     let local = outcome.local;
     if local.unreadable > 0 || local.not_finite > 0 {
         let reason = local
@@ -200,6 +207,46 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
     store.spool(study, round, &outcome.update)?;
     info!("update stored");
     Ok(Arc::new(outcome.update))
+}
+
+/// A plan's network on these devices, if they compute it as the processor does.
+fn on_devices(plan: &Plan, devices: &[Device]) -> Option<Network> {
+    if devices.is_empty() {
+        return None;
+    }
+    let network = Network::from_plan(plan).and_then(|network| network.on(devices));
+    match network.and_then(|network| network.check().map(|()| network)) {
+        Ok(network) => Some(network),
+        Err(error) => {
+            let error = explained(&error);
+            warn!(
+                error,
+                "this network cannot be trained on the device, training on the cpu"
+            );
+            None
+        }
+    }
+}
+
+/// Where a network computes, for the log.
+fn names(network: &Network) -> String {
+    let devices = network.devices();
+    let names: Vec<_> = devices.iter().map(|used| used.device.to_string()).collect();
+    match names.is_empty() {
+        true => Device::Cpu.to_string(),
+        false => names.join(", "),
+    }
+}
+
+/// Says what each device has done.
+fn report(network: &Network) {
+    for used in network.devices() {
+        let (device, microbatches, examples) = (used.device, used.microbatches, used.largest);
+        debug!(%device, microbatches, "computed");
+        if used.is_reduced {
+            warn!(%device, examples, "the device failed with larger microbatches and got smaller ones");
+        }
+    }
 }
 
 /// Raises a flag when the side that waits goes away.

@@ -6,13 +6,18 @@ mod study;
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use consilium_agent::{Agent, policy::Policy, settings::Settings, store::Store};
+use consilium_models::network::Wish;
 use consilium_proto::Role;
 
 use super::{enrol::Enrol, node};
-use crate::{output, unlock::Unlock};
+use crate::{
+    device::{self, Children},
+    output,
+    unlock::Unlock,
+};
 
 /// A hospital's node.
 #[derive(Debug, Subcommand)]
@@ -23,6 +28,10 @@ pub(super) enum Command {
     Run {
         #[command(flatten)]
         folder: Folder,
+        /// Where networks are trained: auto, cpu, gpu (all cards), gpu:0 or gpu:0,gpu:1 [default: as
+        /// agent.toml says, or auto]
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<Wish>,
         #[command(flatten)]
         parent: node::Parent,
         /// Compute parts of networks' forward passes again instead of keeping them: less memory, more time
@@ -113,6 +122,7 @@ impl Command {
             Self::Enrol(enrol) => enrol.run(Role::Site).await,
             Self::Run {
                 folder,
+                device,
                 parent,
                 recompute,
                 profile,
@@ -122,7 +132,14 @@ impl Command {
                 let mut settings = Settings::load(&folder.dir.join(SETTINGS_FILE))?;
                 settings.recompute |= recompute;
                 settings.profile |= profile;
+                let wish = device.unwrap_or_else(|| settings.device.clone());
                 let agent = Agent::open(&folder.dir, Arc::new(key), settings).await?;
+                let trials = Children::new().context("finding this program")?;
+                let choosing = stop.run_until_cancelled(device::choose(&wish, &trials));
+                let Some(devices) = choosing.await else {
+                    return Ok(());
+                };
+                let agent = agent.training_on(devices?);
                 Ok(Box::pin(agent.run(stop)).await?)
             }
             Self::Data(command) => command.run().await,

@@ -264,7 +264,8 @@ async fn prepare(
     std::fs::write(&policy_file, policy)
         .with_context(|| format!("writing {}", policy_file.display()))?;
     let agent_file = place.folder.join("agent.toml");
-    std::fs::write(&agent_file, AGENT_SETTINGS)
+    let agent_settings = format!("{AGENT_SETTINGS}device = \"{}\"\n", settings.device);
+    std::fs::write(&agent_file, agent_settings)
         .with_context(|| format!("writing {}", agent_file.display()))?;
     let registration = Registration {
         name: DATA_SET.to_owned(),

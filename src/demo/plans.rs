@@ -4,6 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use consilium_models::network::Wish;
 use consilium_proto::Plan;
 
 use super::material::Material;
@@ -46,12 +47,14 @@ impl NetworkName {
 }
 
 /// What the demo asks of a study.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
     /// None: what suits each study.
     pub(super) network: Option<NetworkName>,
     pub(super) rounds: u32,
     pub(super) seed: u64,
+    /// Where agents train.
+    pub(super) device: Wish,
     pub(super) epsilon: f64,
     pub(super) delta: f64,
 }
@@ -295,6 +298,7 @@ mod tests {
                 network: Some(network),
                 rounds: 7,
                 seed: 3,
+                device: Wish::Auto,
                 epsilon: 2.0,
                 delta: 1e-5,
             };
@@ -321,6 +325,7 @@ mod tests {
             network: None,
             rounds: 7,
             seed: 3,
+            device: Wish::Auto,
             epsilon: 2.0,
             delta: 1e-5,
         };
@@ -339,6 +344,7 @@ mod tests {
             network: None,
             rounds: 7,
             seed: 3,
+            device: Wish::Auto,
             epsilon: 2.0,
             delta: 1e-5,
         };

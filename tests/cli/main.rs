@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod canaries;
+mod devices;
 mod documents;
 mod federation;
 mod plans;

@@ -65,6 +65,7 @@ fn every_command_explains_itself() {
             "agent",
             &["enrol", "run", "data", "budget", "study", "policy"],
         ),
+        ("device", &["list", "check"]),
         ("agent data", &["add", "list", "exclude"]),
         ("agent study", &["list", "approve", "refuse"]),
         ("operator", &["enrol"]),
@@ -102,6 +103,7 @@ fn unknown_commands_and_arguments_end_with_the_exit_code_of_the_command_line() {
     fail(&["governance", "destroy"], 2);
     fail(&["study", "check"], 2);
     fail(&["demo", "--sites", "0"], 2);
+    fail(&["demo", "--device", "cuda:0"], 2);
 }
 
 /// A device that is always full.

@@ -302,6 +302,7 @@ impl Agent {
             network,
             weights,
             set,
+            devices: self.devices.clone(),
             protection: paid.protection,
             epsilon: paid.epsilon,
         };
