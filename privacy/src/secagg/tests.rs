@@ -1,0 +1,11 @@
+//! Attacks, failures and properties, against the real state machines in one process.
+
+mod inputs;
+mod keys;
+
+mod lists;
+
+mod replays;
+mod shares;
+mod simulator;
+mod split_view;
