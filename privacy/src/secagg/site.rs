@@ -128,7 +128,7 @@ pub enum OpenError {
 
 /// Where a site is.
 enum Phase {
-    AwaitingKeys(AwaitingKeys),
+    AwaitingKeys(Box<AwaitingKeys>),
     AwaitingShares(AwaitingShares),
     Ready(Ready),
     Uploaded(Uploaded),
@@ -194,7 +194,7 @@ impl Site {
     }
 
     /// As [`open`](Self::open), with this randomness.
-    fn open_with(
+    pub(super) fn open_with(
         terms: Terms,
         me: SiteId,
         signer: Box<dyn Signer>,
@@ -219,7 +219,7 @@ impl Site {
         let keys = ToCoordinator::Keys(PairKeys(keys).to_bytes());
         let site = Self {
             voice,
-            phase: Phase::AwaitingKeys(awaiting),
+            phase: Phase::AwaitingKeys(Box::new(awaiting)),
             heard: Vec::new(),
         };
         Ok((site, vec![Effect::Persist(record), Effect::Send(keys)]))

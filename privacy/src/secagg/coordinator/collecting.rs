@@ -154,12 +154,12 @@ impl Coordinator {
                 Ok(vec![])
             }
             (Phase::Uploads { dealers, uploads }, ToCoordinator::Trailer(bytes)) => {
-                let (upload, disputed) = believed_trailer(terms, from, bytes, dealers)?;
-                uploads.insert(from, upload);
-                if disputed.is_empty() {
+                let upload = believed_trailer(terms, from, bytes, dealers)?;
+                uploads.insert(from, upload.digest);
+                if upload.disputed.is_empty() {
                     return Ok(vec![]);
                 }
-                Ok(vec![self.fail(Failure::Disputed(disputed))])
+                Ok(vec![self.fail(Failure::Disputed(upload.disputed))])
             }
             (Phase::Confirming(confirming), ToCoordinator::Confirm(bytes)) => {
                 believed_confirm(terms, from, bytes, confirming)?;
@@ -230,13 +230,19 @@ fn believed_shares(
     Ok(Dealer { digest, dealing })
 }
 
-/// The upload's digest, and the dealers whose shares came as others than they committed to.
+/// What a trailer says.
+struct Upload {
+    digest: [u8; LENGTH],
+    /// Dealers whose shares came as others than they committed to, each with this site.
+    disputed: Vec<(SiteId, SiteId)>,
+}
+
 fn believed_trailer(
     terms: &Terms,
     from: SiteId,
     bytes: &[u8],
     dealers: &Dealers,
-) -> Result<([u8; LENGTH], Vec<(SiteId, SiteId)>), Refusal> {
+) -> Result<Upload, Refusal> {
     let trailer = Trailer::open(bytes, terms.context(), |body| terms.key(body.from))?;
     sender(from, trailer.from)?;
     let others = dealers.by_site.keys().filter(|id| **id != from);
@@ -259,7 +265,8 @@ fn believed_trailer(
         })
         .map(|echo| (echo.from, from))
         .collect();
-    Ok((trailer.upload, disputed))
+    let digest = trailer.upload;
+    Ok(Upload { digest, disputed })
 }
 
 fn believed_confirm(

@@ -18,6 +18,9 @@ use crate::{
 
 const LIAR: SiteId = SiteId(4);
 
+/// A lie.
+type Change<B> = fn(&mut B);
+
 /// A federation in which one site says other things than it should, signed with its own key.
 fn with_liar(change: impl Fn(ToCoordinator) -> Option<ToCoordinator>) -> Federation {
     let mut federation = Federation::open(&Setting::five());
@@ -202,7 +205,7 @@ fn the_other_secrets_share_is_not_taken() {
 
 #[test]
 fn shares_of_another_dealer_or_of_one_twice_are_not_taken() {
-    let changes: [fn(&mut Unmask); 3] = [
+    let changes: [Change<Unmask>; 3] = [
         |answer| answer.opened[0].0 = id(9),
         |answer| answer.opened[1] = answer.opened[0].clone(),
         |answer| answer.opened.truncate(2),
@@ -229,7 +232,7 @@ fn an_answer_for_another_list_is_not_taken() {
 
 #[test]
 fn a_trailer_that_speaks_of_another_upload_or_of_other_dealers_is_not_taken() {
-    let changes: [(fn(&mut Trailer), Refusal); 4] = [
+    let changes: [(Change<Trailer>, Refusal); 4] = [
         (|it| it.upload[0] ^= 1, Refusal::OtherUpload(LIAR)),
         (|it| it.length += 4, Refusal::OtherUpload(LIAR)),
         (|it| it.peers[0] ^= 1, Refusal::OtherDealers(LIAR)),
@@ -276,7 +279,7 @@ fn with_shares(change: impl Fn(&mut PeerShares)) -> Federation {
 #[test]
 fn lists_of_dealers_that_break_a_rule_stop_the_site() {
     let (found, needed) = (4, 5);
-    let changes: [(fn(&mut PeerShares), Violation); 6] = [
+    let changes: [(Change<PeerShares>, Violation); 6] = [
         (
             |it| it.to = id(3),
             Violation::ForAnother {

@@ -8,10 +8,12 @@ use std::{
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
+use crate::keystream::{Keystream, MasterSecret};
 use crate::secagg::{
     Attempt, Context, Limits, Member, Proposal, PublicKey, Repeats, Signer, SiteId, Spooled, Terms,
     coordinator::{self, Coordinator, Failure, Opening, Schedule},
-    encoding::{Encoding, SumReader, Word, Words, encode},
+    encoding::{Encoding, SumReader, Word, Words, encode_with},
+    keys::PairSecret,
     message::{Opened, Survivors, ToCoordinator, ToSite, Unmask},
     signature::Body,
     site::{self, Ending, Site, Stop, Violation},
@@ -138,10 +140,13 @@ pub(super) fn schedule() -> Schedule {
     }
 }
 
-/// What a site trains to: of norm below 2, different for each.
+/// What a site trains to: of norm below 1, different for each.
 pub(super) fn update_of(site: SiteId, length: usize) -> Vec<f32> {
     (0..length)
-        .map(|i| ((i * 7 + usize::from(site.0) * 3) % 11) as f32 / (60.0 + length as f32) - 0.05)
+        .map(|i| {
+            let value = (i * 7 + usize::from(site.0) * 3) % 11;
+            (value as f32 - 5.0) / (8.0 * (length as f32).sqrt())
+        })
         .collect()
 }
 
@@ -182,6 +187,23 @@ impl<'a> Network<'a> {
     }
 }
 
+/// Chosen private keys, one for each peer.
+fn fixed_secrets(site: SiteId, sites: u16) -> Vec<PairSecret> {
+    (1..sites)
+        .map(|peer| {
+            let mut bytes = [site.0 as u8; 32];
+            bytes[1] = peer as u8;
+            PairSecret::Fixed(bytes.into())
+        })
+        .collect()
+}
+
+fn fixed_coins(site: SiteId, purpose: u8) -> Keystream {
+    let mut bytes = [site.0 as u8; 32];
+    bytes[31] = purpose;
+    Keystream::new(MasterSecret::fixed(bytes).into_pages())
+}
+
 enum Mail {
     Up(SiteId, ToCoordinator),
     Down(SiteId, ToSite),
@@ -215,6 +237,7 @@ pub(super) struct Federation {
     pub(super) heard: Vec<(SiteId, ToSite)>,
     pub(super) said: Vec<(SiteId, ToCoordinator)>,
     queue: VecDeque<Mail>,
+    fixed: bool,
 }
 
 impl Federation {
@@ -222,8 +245,17 @@ impl Federation {
         Self::open_each(setting, |_| setting.terms())
     }
 
+    /// With randomness that is always the same, for known answers.
+    pub(super) fn open_fixed(setting: &Setting) -> Self {
+        Self::open_as(setting, |_| setting.terms(), true)
+    }
+
     /// Sites may have been told different specifications.
     pub(super) fn open_each(setting: &Setting, terms_of: impl Fn(SiteId) -> Terms) -> Self {
+        Self::open_as(setting, terms_of, false)
+    }
+
+    fn open_as(setting: &Setting, terms_of: impl Fn(SiteId) -> Terms, fixed: bool) -> Self {
         let terms = setting.terms();
         let signer: Box<dyn Signer> = Box::new(coordinator_key());
         let mut federation = Self {
@@ -244,13 +276,25 @@ impl Federation {
             heard: Vec::new(),
             said: Vec::new(),
             queue: VecDeque::new(),
+            fixed,
         };
         for member in terms.members() {
             let site = member.id;
             let signer = Box::new(site_key(site));
-            let history = Default::default();
-            let (machine, effects) = Site::open(terms_of(site), site, signer, &history, start())
-                .expect("a member with randomness");
+            let (own, history) = (terms_of(site), Default::default());
+            let opened = match fixed {
+                true => Site::open_with(
+                    own,
+                    site,
+                    signer,
+                    &history,
+                    start(),
+                    fixed_secrets(site, setting.sites),
+                    fixed_coins(site, 1),
+                ),
+                false => Site::open(own, site, signer, &history, start()),
+            };
+            let (machine, effects) = opened.expect("a member with randomness");
             federation.sites.insert(site, machine);
             federation.perform(site, effects);
         }
@@ -279,6 +323,39 @@ impl Federation {
                 Err(_) => return self,
             }
         }
+    }
+
+    /// Delivers messages one by one until a test has seen enough.
+    pub(super) fn run_until(&mut self, mut enough: impl FnMut(&Self) -> bool) {
+        while !enough(self) {
+            match self.queue.pop_front() {
+                Some(Mail::Up(from, message)) => self.tell_coordinator(from, message),
+                Some(Mail::Down(to, message)) => self.tell_site(to, message),
+                None => return,
+            }
+        }
+    }
+
+    /// Puts a coordinator in the place of the one that stopped. What that one had not written
+    /// down it never said; sites say again what they are not known to have said.
+    pub(super) fn restart(&mut self, coordinator: Coordinator, effects: Vec<coordinator::Effect>) {
+        self.coordinator = coordinator;
+        (self.opening, self.failure) = (None, None);
+        self.queue.clear();
+        self.obey(effects);
+        for (from, message) in self.said.clone() {
+            self.queue.push_back(Mail::Up(from, message));
+        }
+    }
+
+    /// The sum has moved the model.
+    pub(super) fn publish(&mut self, sum: [u8; 32], model: [u8; 32]) {
+        let input = coordinator::Input::Published { sum, model };
+        let effects = self
+            .coordinator
+            .handle(input, start())
+            .expect("an open sum");
+        self.obey(effects);
     }
 
     pub(super) fn run_honestly(&mut self) -> &mut Self {
@@ -338,7 +415,12 @@ impl Federation {
             return;
         };
         let own = site.terms().clone();
-        let vector = encode(&own, &update_of(from, own.main()), weight_of(from), &tail)
+        let update = update_of(from, own.main());
+        let mut coins = match self.fixed {
+            true => fixed_coins(from, 2),
+            false => Keystream::new(MasterSecret::random().expect("randomness").into_pages()),
+        };
+        let vector = encode_with(&own, &update, weight_of(from), &tail, &mut coins)
             .expect("within the terms");
         self.clear.insert(from, vector.words().clone());
         let sequence = Some(7);
