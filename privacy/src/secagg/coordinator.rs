@@ -263,6 +263,10 @@ impl Coordinator {
     /// An input that this phase does not take, or that breaks a rule.
     pub fn handle(&mut self, input: Input, now: SystemTime) -> Result<Vec<Effect>, Refusal> {
         let record = match input {
+            Input::Message {
+                message: ToCoordinator::Trailer(_),
+                ..
+            } => return Err(self.out_of_phase("a trailer without its upload")),
             Input::Message { from, message } => Record::Received { from, message },
             Input::Uploaded {
                 from,

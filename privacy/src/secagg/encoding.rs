@@ -20,8 +20,8 @@ pub use self::{
 /// and coarse enough that weighted values keep their fraction in `f64`.
 const FINEST: u64 = 1 << 40;
 
-/// Largest weight: more would leave nothing of the grid.
-const HEAVIEST: u32 = 1 << 16;
+/// Largest weight: with it, W · L is below 2⁵², so exact in `f64`.
+const HEAVIEST: u32 = (1 << 12) - 1;
 
 /// How updates become words.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +59,7 @@ impl Encoding {
                 weight_max,
                 grid,
             } => {
-                // n(W·L + 1) is at most 255 · (2^16 · 2^40 + 1).
+                // n(W·L + 1) is at most 255 · 2^52.
                 (bound.is_finite() && bound > 0.0)
                     && (1..=HEAVIEST).contains(&weight_max)
                     && (1..=FINEST).contains(&grid)

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 use vsss_rs::Gf256;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::message::{LENGTH, Secret};
 use crate::keystream::Keystream;
@@ -63,7 +63,7 @@ pub(super) fn split(
 /// From too few shares, or from tampered ones, comes **another secret without warning**: compare
 /// it with its commitment.
 pub(super) fn combine(shares: &[(u8, &Secret)]) -> Option<Secret> {
-    let mut inputs: Zeroizing<Vec<Vec<u8>>> = Zeroizing::new(
+    let inputs: Zeroizing<Vec<Vec<u8>>> = Zeroizing::new(
         (shares.iter())
             .map(|(point, share)| {
                 let mut bytes = Vec::with_capacity(1 + LENGTH);
@@ -74,7 +74,6 @@ pub(super) fn combine(shares: &[(u8, &Secret)]) -> Option<Secret> {
             .collect(),
     );
     let combined = Gf256::combine_bytes(inputs.as_slice());
-    inputs.zeroize();
     let combined = Zeroizing::new(combined.ok()?);
     let mut secret = Secret::default();
     let exact: &[u8; LENGTH] = combined.as_slice().try_into().ok()?;

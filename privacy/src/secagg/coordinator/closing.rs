@@ -95,7 +95,9 @@ impl Coordinator {
             (Phase::Uploads { dealers, .. }, Record::Survivors(message)) => {
                 self.announce(dealers, message.clone())
             }
-            (Phase::Uploads { uploads, .. }, _) => Err(self.too_few("uploads", uploads.len())),
+            (Phase::Uploads { uploads, .. }, _) => {
+                Err(too_few("uploads", uploads.len(), self.terms.threshold()))
+            }
             (Phase::Confirming(confirming), _) => self.ask(confirming),
             (Phase::Unmasking(unmasking), _) => return self.finish(unmasking),
             (other, _) => Ok(other),
@@ -109,21 +111,10 @@ impl Coordinator {
         }
     }
 
-    fn too_few(&self, what: &'static str, found: usize) -> Failure {
-        let needed = match what {
-            "keys" | "shares" => self.terms.least_peers(),
-            _ => self.terms.threshold(),
-        };
-        Failure::TooFew {
-            what,
-            found,
-            needed,
-        }
-    }
-
     fn forward_keys(&self, made: BTreeMap<SiteId, Vec<Vec<u8>>>) -> Result<Phase, Failure> {
-        if made.len() < self.terms.least_peers() {
-            return Err(self.too_few("keys", made.len()));
+        let (found, needed) = (made.len(), self.terms.least_peers());
+        if found < needed {
+            return Err(too_few("keys", found, needed));
         }
         // Each maker's list holds every other site of the cohort, in order.
         let position = |from: SiteId, to: SiteId| {
@@ -149,8 +140,9 @@ impl Coordinator {
 
     fn forward_shares(&self, shares: Shares) -> Result<Phase, Failure> {
         let by_site = shares.received;
-        if by_site.len() < self.terms.least_peers() {
-            return Err(self.too_few("shares", by_site.len()));
+        let (found, needed) = (by_site.len(), self.terms.least_peers());
+        if found < needed {
+            return Err(too_few("shares", found, needed));
         }
         let mut disputed = Vec::new();
         for (low, dealer) in &by_site {
@@ -207,9 +199,9 @@ impl Coordinator {
     }
 
     fn ask(&self, confirming: Confirming) -> Result<Phase, Failure> {
-        let found = confirming.received.len();
-        if found < self.terms.threshold() {
-            return Err(self.too_few("confirmations", found));
+        let (found, needed) = (confirming.received.len(), self.terms.threshold());
+        if found < needed {
+            return Err(too_few("confirmations", found, needed));
         }
         let confirmations = Confirmations(confirming.received.values().cloned().collect());
         Ok(Phase::Unmasking(Unmasking {
@@ -225,7 +217,7 @@ impl Coordinator {
         if let Some(dealer) = unmasking.lacking(threshold) {
             let found = unmasking.answered.len();
             let failure = match found < threshold {
-                true => self.too_few("answers", found),
+                true => too_few("answers", found, threshold),
                 false => Failure::TooFewShares(dealer),
             };
             return vec![self.fail(failure)];
@@ -275,6 +267,14 @@ impl Coordinator {
                 Some(Effect::Send { to, message })
             })
             .collect()
+    }
+}
+
+fn too_few(what: &'static str, found: usize, needed: usize) -> Failure {
+    Failure::TooFew {
+        what,
+        found,
+        needed,
     }
 }
 

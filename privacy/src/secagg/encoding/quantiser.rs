@@ -166,7 +166,7 @@ pub(in crate::secagg) fn encode_with(
     }
     let mut values = Vec::with_capacity(terms.length());
     let scale = grid as f64 / bound;
-    // W · L, exact: below 2^56 and never rounded up, since a weight has at most 17 bits.
+    // Exact: below 2^52.
     let most = f64::from(weight) * grid as f64;
     for value in update {
         // The weight times an f32 is exact. |xᵢ| ≤ U up to rounding: the clamp undoes the rounding.

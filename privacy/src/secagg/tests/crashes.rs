@@ -221,13 +221,19 @@ fn a_failed_attempt_stays_failed_after_a_restart() {
     let (coordinator, effects) = resume(&setting, &federation.journal).expect("its own");
     assert_eq!(coordinator.failure(), Some(&failure));
     assert!(effects.is_empty());
-    let message = federation.said[4].1.clone();
+    // What it did not hear in time is too late.
+    let late = (federation.said.iter())
+        .find(|(from, message)| *from == id(5) && matches!(message, ToCoordinator::Shares(_)))
+        .expect("it did deal")
+        .1
+        .clone();
     federation.restart(coordinator, effects);
-    federation.tell_coordinator(id(5), message);
-    assert!(matches!(
-        federation.refusals.last(),
-        Some((_, Refusal::OutOfPhase { .. } | Refusal::Answered(_))) | None
-    ));
+    federation.tell_coordinator(id(5), late);
+    let (phase, input) = ("failed", "shares");
+    assert_eq!(
+        federation.refusals,
+        [(id(5), Refusal::OutOfPhase { phase, input })]
+    );
 }
 
 #[test]

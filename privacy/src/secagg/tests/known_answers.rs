@@ -96,6 +96,28 @@ fn the_two_implementations_of_x25519_agree() {
 }
 
 #[test]
+fn sites_in_different_contexts_get_masks_that_do_not_cancel() {
+    // Whoever is told another model, cohort or parameter has another context.
+    let seed = Secret::new([4; 32]);
+    let (one, other) = (context(), Context::of(b"another specification"));
+    let words = |context: &Context, sign| {
+        let mut words = Words::zeros(Word::U32, 64);
+        generator::apply(
+            &[Mask::new(context, &seed, Role::Pair, sign)],
+            0,
+            &mut words,
+        );
+        words
+    };
+    let mut sum = words(&one, Sign::Plus);
+    assert!(sum.add(&words(&one, Sign::Minus).bytes(0..64)));
+    assert!(sum == Words::zeros(Word::U32, 64));
+    let mut sum = words(&one, Sign::Plus);
+    assert!(sum.add(&words(&other, Sign::Minus).bytes(0..64)));
+    assert!(sum != Words::zeros(Word::U32, 64));
+}
+
+#[test]
 fn escrow_and_commitments_are_frozen() {
     let secret = Secret::new([9; 32]);
     let sealed =

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::simulator::{Federation, Network, Setting, id, update_of, weight_of};
+use super::simulator::{
+    Federation, Network, Setting, fixed_coins, fixed_secrets, id, update_of, weight_of,
+};
 use crate::secagg::{
     Limits, SiteId,
     coordinator::Failure,
     encoding::{Word, Words, encode},
     generator::{self, Mask, Role, Sign},
+    keys::{Edge, End},
     message::{Secret, ToCoordinator},
+    site::sign_of,
 };
 
 /// The step after which a site is silent: 0 says nothing at all, 5 answers to the end.
@@ -166,36 +170,45 @@ fn two_attempts_with_the_same_update_share_no_word() {
     assert_eq!(shared, 0, "42 words of 32 bits: 4e-7 expected");
 }
 
+/// The seed that two sites share, from the private keys that known answers use.
+fn edge_seed(setting: &Setting, site: SiteId, peer: SiteId) -> Secret {
+    let end = |site: SiteId, peer: SiteId| {
+        let position = peer.0 - 1 - u16::from(peer > site);
+        let secret = fixed_secrets(site, setting.sites).swap_remove(position.into());
+        let key = secret.public().expect("a key");
+        (secret, End { site, key })
+    };
+    let ((secret, own), (_, peer)) = (end(site, peer), end(peer, site));
+    let edge = Edge::agree(&setting.context(), secret, own, peer);
+    edge.unwrap_or_else(|_| panic!("keys of full order")).mask
+}
+
 #[test]
-fn what_colluding_sites_and_the_coordinator_hold_does_not_open_an_upload() {
-    // One site works with the coordinator. They know all of its masks, what it was dealt, and what
-    // the round opened. Of an honest site's masks they lack those with other honest sites; with
-    // everything else taken away its upload still is not its vector, but the sum of two is.
+fn an_upload_is_bare_only_to_who_knows_its_masks_with_every_honest_site() {
+    // Site 5 works with the coordinator, which has opened the self mask of site 1.
     let setting = Setting::five();
-    let mut federation = Federation::open(&setting);
-    federation.run_honestly();
-    assert_eq!(federation.bare_sites(&[id(5)]), []);
-    let one = federation.uploads[&id(1)].clone();
-    assert!(one != federation.clear[&id(1)]);
     let context = setting.context();
-    let opening = federation.opening.as_ref().expect("open");
-    assert_eq!(
-        opening.masks(),
-        5,
-        "five self masks, and no mask between two survivors"
-    );
-    let mut guess = one.clone();
-    opening.remove(0, &mut guess);
-    assert!(guess != federation.clear[&id(1)]);
-    assert!(federation.sum() == federation.sum_in_the_clear());
-    assert_ne!(
-        context,
-        Setting {
-            model: vec![],
-            ..setting
-        }
-        .context()
-    );
+    let mut federation = Federation::open_fixed(&setting);
+    federation.run_honestly();
+    let site = id(1);
+    let mut coins = fixed_coins(site, 1);
+    let mut own = Secret::default();
+    for part in own.chunks_mut(8) {
+        part.copy_from_slice(&coins.word().to_le_bytes());
+    }
+    let mut upload = federation.uploads[&site].clone();
+    let own = Mask::new(&context, &own, Role::Own, Sign::Minus);
+    generator::apply(&[own], 0, &mut upload);
+    for peer in [5, 4, 3, 2].map(id) {
+        assert!(
+            upload != federation.clear[&site],
+            "site {peer}'s mask is still there"
+        );
+        let seed = edge_seed(&setting, site, peer);
+        let mask = Mask::new(&context, &seed, Role::Pair, sign_of(site, peer).opposite());
+        generator::apply(&[mask], 0, &mut upload);
+    }
+    assert!(upload == federation.clear[&site]);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 
-use super::simulator::{Federation, Network, Setting, coordinator_key, id, site_key};
+use super::simulator::{Federation, Network, Setting, coordinator_key, id, site_key, start};
 use crate::{
     keystream::{Keystream, MasterSecret},
     secagg::{
         SiteId,
         context::sha256,
-        coordinator::{Failure, Refusal},
+        coordinator::{self, Failure, Refusal},
         message::{Opened, PeerShares, Secret, Shares, ToCoordinator, ToSite, Trailer, Unmask},
         shamir,
         signature::Body,
@@ -247,6 +247,20 @@ fn a_trailer_that_speaks_of_another_upload_or_of_other_dealers_is_not_taken() {
         // The others are enough, and its mask is taken out of theirs.
         assert!(federation.sum() == federation.sum_in_the_clear());
     }
+}
+
+#[test]
+fn a_trailer_without_its_upload_is_not_taken() {
+    let mut federation = Federation::open(&Setting::five());
+    let from = LIAR;
+    let message = ToCoordinator::Trailer(vec![]);
+    let input = coordinator::Input::Message { from, message };
+    let refusal = federation
+        .coordinator
+        .handle(input, start())
+        .expect_err("no upload");
+    let (phase, input) = ("collecting keys", "a trailer without its upload");
+    assert_eq!(refusal, Refusal::OutOfPhase { phase, input });
 }
 
 #[test]

@@ -124,12 +124,6 @@ fn public(key: &Ed25519KeyPair) -> PublicKey {
     PublicKey(key.public_key().as_ref().try_into().expect("32 bytes"))
 }
 
-pub(super) fn public_keys(sites: u16) -> Vec<PublicKey> {
-    (1..=sites)
-        .map(|number| public(&site_key(id(number))))
-        .collect()
-}
-
 pub(super) fn schedule() -> Schedule {
     Schedule {
         keys: after(100),
@@ -188,7 +182,7 @@ impl<'a> Network<'a> {
 }
 
 /// Chosen private keys, one for each peer.
-fn fixed_secrets(site: SiteId, sites: u16) -> Vec<PairSecret> {
+pub(super) fn fixed_secrets(site: SiteId, sites: u16) -> Vec<PairSecret> {
     (1..sites)
         .map(|peer| {
             let mut bytes = [site.0 as u8; 32];
@@ -198,7 +192,7 @@ fn fixed_secrets(site: SiteId, sites: u16) -> Vec<PairSecret> {
         .collect()
 }
 
-fn fixed_coins(site: SiteId, purpose: u8) -> Keystream {
+pub(super) fn fixed_coins(site: SiteId, purpose: u8) -> Keystream {
     let mut bytes = [site.0 as u8; 32];
     bytes[31] = purpose;
     Keystream::new(MasterSecret::fixed(bytes).into_pages())
