@@ -135,9 +135,9 @@ impl Round {
             let effects = site.handle(input, now()).expect("ready");
             self.perform(SiteId(number), effects);
         }
-        let effects = self.coordinator.handle(coordinator::Input::Close, now());
-        if let Ok(effects) = effects {
-            self.obey(effects);
+        if usize::from(staying) < self.terms.members().len() {
+            let closed = self.coordinator.handle(coordinator::Input::Close, now());
+            self.obey(closed.expect("uploads are awaited"));
         }
         self.deliver();
         (self.opening.expect("enough have answered"), self.messages)

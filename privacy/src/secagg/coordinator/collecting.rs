@@ -8,7 +8,7 @@ use crate::secagg::{
     context::sha256,
     keys::Which,
     message::{
-        Confirm, LENGTH, Opened, PairKey, PairKeys, Secret, Shares as Dealing, Survivors,
+        Confirm, Dealt, LENGTH, Opened, PairKey, PairKeys, Secret, Shares as Dealing, Survivors,
         ToCoordinator, Trailer, Unmask,
     },
     signature::Body,
@@ -50,7 +50,7 @@ impl Dealer {
         })
     }
 
-    pub(super) fn dealt_to(&self, holder: SiteId) -> Option<&crate::secagg::message::Dealt> {
+    pub(super) fn dealt_to(&self, holder: SiteId) -> Option<&Dealt> {
         let dealt = &self.dealing.dealt;
         let index = dealt.binary_search_by_key(&holder, |dealt| dealt.to);
         index.ok().map(|index| &dealt[index])

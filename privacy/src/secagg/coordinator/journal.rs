@@ -4,7 +4,7 @@ use super::{Coordinator, Effect, Failure, Phase, Refusal, Schedule};
 use crate::secagg::{
     SiteId,
     bytes::{Malformed, Reader, Writer},
-    message::{Outcome, ToCoordinator},
+    message::{Outcome, Survivors, ToCoordinator},
     signature::{Body, Signer},
     terms::Terms,
 };
@@ -170,10 +170,7 @@ impl Coordinator {
                     return Err(out_of_order);
                 };
                 let coordinator = self.terms.coordinator();
-                let list =
-                    super::super::message::Survivors::open(message, self.terms.context(), |_| {
-                        Some(coordinator)
-                    })
+                let list = Survivors::open(message, self.terms.context(), |_| Some(coordinator))
                     .map_err(|_| ResumeError::OtherSurvivors)?;
                 let ours = (list.survivors.iter())
                     .map(|survivor| (&survivor.site, &survivor.upload))

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
 use super::{Violation, Voice, uploading::Ready};
 use crate::{
     keystream::{Keystream, NoRandomness},
@@ -91,7 +93,7 @@ impl AwaitingKeys {
             escrow: shamir::split(&escrow, threshold, holders, &mut self.coins),
         };
         let own = deck.take(*me);
-        let mut seeds = zeroize::Zeroizing::new(Vec::with_capacity(edges.len() * LENGTH));
+        let mut seeds = Zeroizing::new(Vec::with_capacity(edges.len() * LENGTH));
         let mut dealt = Vec::with_capacity(edges.len());
         let mut peers = BTreeMap::new();
         for (to, edge) in edges {
@@ -200,7 +202,7 @@ pub(super) struct Held {
 
 impl Held {
     fn seal(&self, key: MessageKey, associated: &[u8]) -> [u8; SEALED_SHARES] {
-        let mut both = zeroize::Zeroizing::new([0; 2 * LENGTH]);
+        let mut both = Zeroizing::new([0; 2 * LENGTH]);
         both[..LENGTH].copy_from_slice(self.self_mask.as_slice());
         both[LENGTH..].copy_from_slice(self.escrow.as_slice());
         let mut sealed = [0; SEALED_SHARES];

@@ -1,9 +1,11 @@
 //! Lists of survivors that a lying coordinator may send, and requests out of turn.
 
-use super::simulator::{Federation, Network, Setting, coordinator_key, forge, id};
+use super::simulator::{Federation, Network, Setting, coordinator_key, forge, id, site_key};
 use crate::secagg::{
     SiteId, Unbelieved,
-    message::{Confirm, Confirmations, Survivor, Survivors, ToCoordinator, ToSite},
+    message::{
+        Complaint, Confirm, Confirmations, Outcome, Survivor, Survivors, ToCoordinator, ToSite,
+    },
     signature::{Body, Kind},
     site::Violation,
 };
@@ -146,7 +148,7 @@ fn a_second_list_for_one_attempt_stops_the_site_and_is_kept_as_proof() {
     }));
     federation.assert_stopped(VICTIM, &Violation::SecondSurvivors);
     let complaint = federation.stops[&VICTIM].complaint.bytes();
-    let complaint = crate::secagg::message::Complaint::from_bytes(&complaint[64..]).expect("ours");
+    let complaint = Complaint::from_bytes(&complaint[64..]).expect("ours");
     assert_eq!(complaint.evidence, lists);
     for list in lists {
         let key = terms.coordinator();
@@ -224,7 +226,7 @@ fn a_confirmation_for_another_attempt_does_not_count() {
     .context();
     let federation = with_confirmations(|list| {
         let confirm = Confirm::from_bytes(&list[0][64..]).expect("a confirmation");
-        list[0] = confirm.sign(&other, &super::simulator::site_key(confirm.from));
+        list[0] = confirm.sign(&other, &site_key(confirm.from));
     });
     let unbelieved = Unbelieved::Signature(Kind::Confirm);
     federation.assert_stopped(VICTIM, &Violation::Unbelieved(unbelieved));
@@ -286,7 +288,7 @@ fn an_outcome_over_other_uploads_is_refused() {
     let terms = setting.terms();
     let mut federation = Federation::open(&setting);
     federation.run_honestly();
-    let outcome = crate::secagg::message::Outcome {
+    let outcome = Outcome {
         survivors: [9; 32],
         sum: [0; 32],
         model: [0; 32],

@@ -8,12 +8,12 @@ use super::simulator::{
     Federation, Network, Setting, fixed_coins, fixed_secrets, id, update_of, weight_of,
 };
 use crate::secagg::{
-    Limits, SiteId,
+    Attempt, Limits, SiteId,
     coordinator::Failure,
     encoding::{Word, Words, encode},
     generator::{self, Mask, Role, Sign},
     keys::{Edge, End},
-    message::{Secret, ToCoordinator},
+    message::{Opened, Secret, ToCoordinator},
     site::sign_of,
 };
 
@@ -151,7 +151,7 @@ fn a_masked_vector_looks_uniform() {
 fn two_attempts_with_the_same_update_share_no_word() {
     let setting = Setting::five();
     let again = Setting {
-        attempt: crate::secagg::Attempt {
+        attempt: Attempt {
             attempt: 2,
             ..setting.attempt
         },
@@ -229,6 +229,6 @@ fn secrets_do_not_print() {
     for (_, message) in &federation.said {
         assert!(format!("{message:?}").len() < 60);
     }
-    let opened = crate::secagg::message::Opened::Escrow(Secret::new([0xAB; 32]));
+    let opened = Opened::Escrow(Secret::new([0xAB; 32]));
     assert_eq!(format!("{opened:?}"), "Escrow([redacted])");
 }

@@ -1,6 +1,8 @@
 //! Messages of one attempt in another, and uploads that arrive in pieces.
 
-use super::simulator::{Federation, Network, Setting, after, id, schedule, site_key, start};
+use super::simulator::{
+    Federation, Network, Setting, after, coordinator_key, id, schedule, site_key, start,
+};
 use crate::secagg::{
     Attempt, ChunkRefused, Coordinator, Receiving, Repeats, Site, SiteId, Unbelieved,
     coordinator::{self, Refusal},
@@ -195,11 +197,8 @@ fn an_upload_after_the_deadline_is_refused_and_never_added() {
 #[test]
 fn the_coordinator_closes_each_phase_at_its_time() {
     let setting = Setting::five();
-    let mut coordinator = Coordinator::open(
-        setting.terms(),
-        schedule(),
-        Box::new(super::simulator::coordinator_key()),
-    );
+    let mut coordinator =
+        Coordinator::open(setting.terms(), schedule(), Box::new(coordinator_key()));
     let early = coordinator.handle(coordinator::Input::Tick, after(99));
     assert!(early.expect("time passes").is_empty());
     coordinator

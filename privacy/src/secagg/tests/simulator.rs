@@ -8,16 +8,19 @@ use std::{
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use crate::keystream::{Keystream, MasterSecret};
-use crate::secagg::{
-    Attempt, Context, Limits, Member, Proposal, PublicKey, Repeats, Signer, SiteId, Spooled, Terms,
-    coordinator::{self, Coordinator, Failure, Opening, Schedule},
-    encoding::{Encoding, SumReader, Word, Words, encode_with},
-    keys::PairSecret,
-    message::{Opened, Survivors, ToCoordinator, ToSite, Unmask},
-    signature::Body,
-    site::{self, Ending, Site, Stop, Violation},
-    upload::Receiving,
+use crate::{
+    keystream::{Keystream, MasterSecret},
+    secagg::{
+        Attempt, Context, Limits, Member, Proposal, PublicKey, Repeats, Signer, SiteId, Spooled,
+        Terms,
+        coordinator::{self, Coordinator, Failure, Opening, Schedule},
+        encoding::{Encoding, Implausible, SumReader, Word, Words, encode_with},
+        keys::PairSecret,
+        message::{Opened, Survivors, ToCoordinator, ToSite, Unmask},
+        signature::Body,
+        site::{self, Ending, Site, Stop, Violation},
+        upload::Receiving,
+    },
 };
 
 pub(super) fn id(number: u16) -> SiteId {
@@ -500,10 +503,7 @@ impl Federation {
     }
 
     /// Reads the sum's tail.
-    pub(super) fn reader(
-        &self,
-        sum: &Words,
-    ) -> Result<SumReader, crate::secagg::encoding::Implausible> {
+    pub(super) fn reader(&self, sum: &Words) -> Result<SumReader, Implausible> {
         let mut tail = Words::zeros(sum.word(), sum.len() - self.terms.main());
         assert!(tail.add(&sum.bytes(self.terms.main()..sum.len())));
         let survivors = self.opening.as_ref().map_or(0, |it| it.survivors().len());

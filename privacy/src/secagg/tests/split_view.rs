@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::simulator::{Federation, Network, Setting, forge, id, site_key};
+use super::simulator::{Federation, Network, Setting, coordinator_key, forge, id, site_key};
 use crate::secagg::{
     Limits, SiteId,
-    message::{Confirm, Confirmations, Survivors, ToCoordinator, ToSite},
+    message::{Confirm, Confirmations, PeerShares, Survivors, ToCoordinator, ToSite},
     signature::Body,
     site::Violation,
 };
@@ -179,10 +179,9 @@ fn sites_that_are_told_of_different_dealers_do_not_confirm_one_list() {
     federation.run(&mut Network::down(|to, message| match message {
         // The first half hears that site 9 dealt nothing.
         ToSite::PeerShares(bytes) if to.0 <= 4 => {
-            let mut shares = crate::secagg::message::PeerShares::from_bytes(&bytes[64..])
-                .expect("the coordinator's own");
+            let mut shares = PeerShares::from_bytes(&bytes[64..]).expect("the coordinator's own");
             shares.peers.retain(|peer| peer.from != id(9));
-            let key = super::simulator::coordinator_key();
+            let key = coordinator_key();
             vec![ToSite::PeerShares(shares.sign(terms.context(), &key))]
         }
         other => vec![other],
