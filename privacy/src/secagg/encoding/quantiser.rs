@@ -244,9 +244,11 @@ fn push_tail(
 /// in `f64`; the coin has 53 bits.
 #[inline]
 fn round(value: f64, coins: &mut Keystream) -> i64 {
-    let below = value.floor();
+    // The floor: without SSE 4.1 the library's is a call.
+    let towards_zero = value as i64;
+    let below = towards_zero - i64::from(value < towards_zero as f64);
     let coin = (coins.word() >> 11) as f64 * 2_f64.powi(-53);
-    below as i64 + i64::from(coin < value - below)
+    below + i64::from(coin < value - below as f64)
 }
 
 fn words(terms: &Terms, values: Vec<i64>) -> Words {
