@@ -63,6 +63,7 @@
 //! | [`step`] | clipping, the integer sum, noise, and the road to a [`step::PrivateUpdate`] |
 //! | [`release`] | counts, sums, histograms and metrics that leave, through OpenDP |
 //! | [`seal`] | keys and files at rest |
+//! | [`secagg`] | masks over updates: the coordinator learns their sum alone |
 //! | [`empirical`] | what an audit by experiment can prove: lower bounds, and checks of noise and batches |
 //! | [`pseudonym`] | stand-ins for patient identifiers in logs |
 //! | [`audit`] | what an auditor checks of a ledger, from a file alone |
@@ -78,6 +79,7 @@ pub mod pseudonym;
 pub mod release;
 pub mod sampling;
 pub mod seal;
+pub mod secagg;
 pub mod step;
 mod vectors;
 
