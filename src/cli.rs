@@ -96,7 +96,7 @@ impl Cli {
             Command::Researcher(command) => command.run(Role::Researcher).await,
             Command::Audit(command) => command.run().await,
             Command::Auditor(command) => command.run(Role::Auditor).await,
-            Command::Bench(command) => command.run(),
+            Command::Bench(command) => command.run().await,
         }
     }
 }

@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use consilium_models::{
     benchmark::{Cell, Figures, Subject, Task, Way},
-    network::Device,
+    network::{Device, Wish},
     profile::Table,
 };
 
-use crate::output;
+use crate::{
+    device::{self, Children},
+    output,
+};
 
 /// Measure this machine.
 #[derive(Debug, Subcommand)]
@@ -48,9 +51,9 @@ pub(super) struct Options {
     /// All batches and numbers of threads, and more turns: half an hour and more
     #[arg(long)]
     full: bool,
-    /// Where to compute: cpu, or another device of this build
-    #[arg(long, default_value_t = Device::Cpu, value_name = "DEVICE")]
-    device: Device,
+    /// Where to compute: auto, cpu or one card, as gpu:0
+    #[arg(long, default_value_t = Wish::Auto, value_name = "DEVICE")]
+    device: Wish,
     /// Compute parts of the forward pass again instead of keeping them: less memory, more time
     #[arg(long)]
     recompute: bool,
@@ -66,19 +69,23 @@ pub(super) struct Options {
 }
 
 impl Command {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) async fn run(self) -> Result<()> {
         match self {
-            Self::Training(options) => options.run(),
+            Self::Training(options) => {
+                let trials = Children::new().context("finding this program")?;
+                let chosen = device::choose(&options.device, &trials).await?;
+                options.run(chosen.first().copied().unwrap_or_default())
+            }
             Self::Task { task } => output::json(&task.run(|_| None)?),
         }
     }
 }
 
 impl Options {
-    fn run(&self) -> Result<()> {
+    fn run(&self, device: Device) -> Result<()> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut measured = Vec::new();
-        for task in self.tasks() {
+        for task in self.tasks(device) {
             let figures = task.measure(&program, &["bench", "task"])?;
             if self.json {
                 output::json(&figures)?;
@@ -101,7 +108,7 @@ impl Options {
     }
 
     /// In the order in which they are shown.
-    fn tasks(&self) -> Vec<Task> {
+    fn tasks(&self, device: Device) -> Vec<Task> {
         let batches: Vec<_> = self.batches.iter().map(|batch| batch.get()).collect();
         let (batches, threads, turns) = match self.full {
             true => (or(&batches, &[32, 256]), or(&self.threads, &[ONE, TWO]), 7),
@@ -116,7 +123,7 @@ impl Options {
                         network,
                         batch,
                         threads,
-                        device: self.device,
+                        device,
                         recomputes: self.recompute,
                     },
                     only: self.only,
@@ -223,7 +230,7 @@ mod tests {
 
     fn tasks(arguments: &[&str]) -> Vec<Task> {
         let line = Line::try_parse_from([&["bench"], arguments].concat());
-        line.expect("sound arguments").options.tasks()
+        line.expect("sound arguments").options.tasks(Device::Cpu)
     }
 
     #[test]

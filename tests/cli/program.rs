@@ -52,7 +52,7 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 12] = [
+    let groups: [(&str, &[&str]); 13] = [
         (
             "audit",
             &["canaries", "noise", "export", "verify", "report"],

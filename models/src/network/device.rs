@@ -21,7 +21,7 @@ mod test;
 mod wgsl;
 mod wish;
 
-use std::{error::Error, fmt, ops::Range};
+use std::{error::Error, fmt, ops::Range, str::FromStr};
 
 use burn::tensor::{Tensor, TensorData};
 use consilium_proto::plan::Loss;
@@ -58,6 +58,9 @@ pub enum Road {
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
+    /// Not as a device is written.
+    #[error("`{0}` is no device")]
+    Name(String),
     /// Built without graphics cards, or without this road to them.
     #[error(
         "{0} needs a build for graphics cards: build with `cargo build --release --features gpu`, or use `cpu`"
@@ -143,6 +146,26 @@ impl fmt::Display for Device {
             Self::Cpu => f.write_str("cpu"),
             Self::Tensors => f.write_str("tensors"),
             Self::Card(number, road) => write!(f, "gpu:{number} over {road}"),
+        }
+    }
+}
+
+/// As it is written: what people ask for is a [`Wish`].
+impl FromStr for Device {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let card = || {
+            let (number, road) = text.strip_prefix("gpu:")?.split_once(" over ")?;
+            let road = [Road::Spirv, Road::Wgsl]
+                .into_iter()
+                .find(|known| known.to_string() == road)?;
+            Some(Self::Card(number.parse().ok()?, road))
+        };
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "tensors" => Ok(Self::Tensors),
+            _ => card().ok_or_else(|| DeviceError::Name(text.to_owned())),
         }
     }
 }
@@ -314,6 +337,25 @@ fn agree(here: &[f32], there: &[f32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_read_as_it_is_written() {
+        let cards = Device::Card(3, Road::Wgsl);
+        for device in [
+            Device::Cpu,
+            Device::Tensors,
+            cards,
+            Device::Card(0, Road::Spirv),
+        ] {
+            assert_eq!(
+                device.to_string().parse::<Device>().expect("a device"),
+                device
+            );
+        }
+        for text in ["", "gpu:0", "gpu:x over WGSL", "gpu:0 over GLSL", "auto"] {
+            assert!(text.parse::<Device>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn wrong_numbers_do_not_agree() {
