@@ -59,6 +59,10 @@ use crate::{
 /// Floats that one microbatch may hold for its layers: 128 MB a thread.
 const FLOATS: usize = 32 << 20;
 
+/// Floats that weight gradients written out for each example of a microbatch may take, on the CPU: 4 MB a
+/// thread, which stay in cache until they are summed.
+const FORMED: usize = 1 << 20;
+
 /// Most examples of a microbatch. Convolutions take one image at a time; dense layers read their weights
 /// once for all, and more examples would gain them little.
 const MICROBATCH: usize = 16;
@@ -131,6 +135,7 @@ pub struct Network {
     layout: Layout,
     initials: Vec<Initial>,
     floats: usize,
+    formed: usize,
     inputs: usize,
     outputs: usize,
     loss: Loss,
@@ -212,6 +217,7 @@ impl Network {
             tensors,
             initials,
             floats,
+            formed,
         } = blueprint;
         let layout = Layout::new(tensors).map_err(NetworkError::Layout)?;
         Ok(Self {
@@ -219,6 +225,7 @@ impl Network {
             layout,
             initials,
             floats,
+            formed,
             inputs,
             outputs,
             loss,
@@ -331,7 +338,9 @@ impl Network {
     pub fn microbatch(&self) -> usize {
         match &self.places {
             Some(places) => places.most(),
-            None => self.fitting(MICROBATCH),
+            None => self
+                .fitting(MICROBATCH)
+                .min((FORMED / self.formed.max(1)).max(1)),
         }
     }
 

@@ -4,12 +4,14 @@ use consilium_proto::TensorSpec;
 
 use crate::random::Random;
 
-/// Tensors, their initial values, and the memory that one example takes.
+/// Tensors, their initial values, and the memory that one example takes: for its layers, and for the weight
+/// gradients that are written out for it.
 #[derive(Default)]
 pub(super) struct Blueprint {
     pub(super) tensors: Vec<TensorSpec>,
     pub(super) initials: Vec<Initial>,
     pub(super) floats: usize,
+    pub(super) formed: usize,
 }
 
 /// Place of a tensor in the layout.
@@ -38,6 +40,11 @@ impl Blueprint {
     /// Notes that a layer holds these many floats for each example of a microbatch.
     pub(super) fn holds(&mut self, floats: usize) {
         self.floats = self.floats.saturating_add(floats);
+    }
+
+    /// Notes that a layer writes so many floats of weight gradient out for each example.
+    pub(super) fn forms(&mut self, floats: usize) {
+        self.formed = self.formed.saturating_add(floats);
     }
 }
 

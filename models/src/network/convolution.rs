@@ -147,7 +147,8 @@ impl Convolution {
     /// Notes the memory that it takes, and gives the shape of its output.
     fn planned(&self, on: &mut Blueprint) -> [usize; 3] {
         let [height, width] = self.size();
-        on.holds(2 * self.whole() + self.outputs * self.fan());
+        on.holds(2 * self.whole());
+        on.forms(self.outputs * self.fan());
         [self.outputs, height, width]
     }
 

@@ -59,6 +59,9 @@ impl Dense {
         initial: Initial,
     ) -> Self {
         on.holds(positions * (inputs + 2 * outputs));
+        if positions > 1 {
+            on.forms(outputs * inputs);
+        }
         let weight = on.tensor(format!("{name}.weight"), &[outputs, inputs], initial);
         let bias = on.tensor(format!("{name}.bias"), &[outputs], Initial::Zeros);
         Self {
