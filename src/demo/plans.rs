@@ -241,7 +241,7 @@ impl Recipe {
         let is_private = protection == Protection::Private;
         let momentum = if is_private { 0.8 } else { 0.9 };
         let (sizes, steps, learning_rate) = match (network, is_private) {
-            (NetworkName::CnnSmall, false) => ("", 240, 0.1),
+            (NetworkName::CnnSmall, false) => ("", 240, 0.05),
             // More noise, shorter steps.
             (NetworkName::CnnSmall, true) if epsilon < 5.0 => ("", 240, 0.15),
             (NetworkName::CnnSmall, true) => ("", 240, 0.2),
