@@ -187,6 +187,10 @@ impl Chart {
             let place = every * f64::from(i);
             marks.push(text((x(place), bottom + 18.0), Anchor::Middle, tick(place)));
         }
+        // Names stand at the lower right, as far left as the longest needs; a letter takes about 7.
+        let letters = self.series.iter().map(|series| series.name.chars().count());
+        let longest = letters.max().unwrap_or(0) as f64;
+        let names = LEFT + FRAME_WIDTH - (7.0 * longest - 4.0).max(60.0);
         for (index, series) in self.series.iter().enumerate() {
             let places = series.points.iter();
             let path: Vec<_> = places.map(|&(across, up)| (x(across), y(up))).collect();
@@ -201,15 +205,16 @@ impl Chart {
                 colour: series.colour,
                 width: 2.0,
             });
-            let (right, height) = (LEFT + FRAME_WIDTH, bottom - 40.0 + 18.0 * index as f64);
-            let path = vec![(right - 60.0, height - 4.0), (right - 44.0, height - 4.0)];
+            let below = (self.series.len() - 1 - index) as f64;
+            let height = bottom - 22.0 - 18.0 * below;
+            let path = vec![(names, height - 4.0), (names + 16.0, height - 4.0)];
             marks.push(Mark::Line {
                 path,
                 colour: series.colour,
                 width: 4.0,
             });
             marks.push(text(
-                (right - 38.0, height),
+                (names + 22.0, height),
                 Anchor::Start,
                 series.name.clone(),
             ));
@@ -307,6 +312,33 @@ mod tests {
                     points: vec![(0.0, 0.0), (5.0, 2.5), (10.0, 4.0)],
                 },
             ],
+        }
+    }
+
+    #[test]
+    fn names_stand_inside_the_frame_however_many_and_long_they_are() {
+        let series = |name: &str| Series {
+            name: name.to_owned(),
+            colour: BLUE,
+            points: vec![(0.0, 0.0), (10.0, 5.0)],
+        };
+        let names = ["without privacy", "epsilon 8", "epsilon 3", "epsilon 1"];
+        let chart = Chart {
+            series: names.map(series).into(),
+            ..chart()
+        };
+        let places: Vec<_> = chart
+            .marks()
+            .into_iter()
+            .filter_map(|mark| match mark {
+                Mark::Text { at, text, .. } if names.contains(&&*text) => Some((at, text.len())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(places.len(), names.len());
+        for ((x, y), letters) in places {
+            assert!(x + 7.0 * letters as f64 <= WIDTH, "{x}");
+            assert!(y < TOP + FRAME_HEIGHT, "{y}");
         }
     }
 
