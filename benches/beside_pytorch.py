@@ -48,7 +48,7 @@ def cell(args, network, batch, threads):
     skip, turns = {}, []
     for _ in range(args.turns):
         turns.append((ours(network, batch, threads), peer(args, network, batch, threads, skip)))
-    median = lambda values: statistics.median(values)
+    median = statistics.median
     modes = [mode for mode in PRIVATE if all(mode in theirs for _, theirs in turns)]
     cost = {mode: median(theirs[mode]["cpu_s_per_1k"] for _, theirs in turns) for mode in ("sgd", *modes)}
     best = min(modes, key=cost.get)
@@ -64,7 +64,7 @@ def cell(args, network, batch, threads):
                                     for mine, theirs in turns),
         "examples_per_s": median(mine["private_examples_per_s"] for mine, _ in turns),
         "torch_examples_per_s": median(theirs[best]["ex_s"] for _, theirs in turns),
-        "peak_mb": median(mine["private_peak_mb"] for mine, _ in turns),
+        "peak_mb": median(mine["peak_memory_mb"] for mine, _ in turns),
         "torch_peak_mb": median(theirs[leanest]["peak_rss_mb"] for _, theirs in turns),
         "torch_import_mb": median(theirs[leanest]["import_rss_mb"] for _, theirs in turns),
         "skipped": skip,
