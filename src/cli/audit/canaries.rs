@@ -14,9 +14,9 @@ use consilium_agent::{
     policy::Noise,
 };
 use consilium_models::{
-    network::{Network, Target},
+    network::Network,
     training::{
-        Examples, LoadError, StopFlag,
+        Examples as _, StopFlag,
         audit::{Breach, Canaries, Claim, Findings, Product, Subject, audit},
     },
 };
@@ -29,7 +29,7 @@ use consilium_privacy::{
 use consilium_proto::{ErrorCode, Plan};
 use serde_json::{Value, json};
 
-use crate::{cli::study::plan, failure::refuse, output, scoring};
+use crate::{cli::study::plan, failure::refuse, output, scoring, simulation::Records};
 
 /// Budget of the audit's own ledger, which is forgotten with it: no update leaves.
 const UNLIMITED: f64 = 1e6;
@@ -74,23 +74,6 @@ pub(in crate::cli) struct Options {
     json: bool,
 }
 
-/// Prepared records, each of a patient of its own.
-struct Records(Vec<(Vec<f32>, Target)>);
-
-impl Examples for Records {
-    fn patients(&self) -> usize {
-        self.0.len()
-    }
-
-    fn records_of(&self, _patient: usize) -> usize {
-        1
-    }
-
-    fn load(&self, patient: usize, _record: usize) -> Result<(Vec<f32>, Target), LoadError> {
-        Ok(self.0[patient].clone())
-    }
-}
-
 /// An audit and what it was of.
 struct Report {
     claim: Claim,
@@ -105,7 +88,7 @@ struct Report {
 pub(super) fn run(options: &Options) -> Result<()> {
     let mut plan = plan::read(&options.plan)?;
     let records = read(&plan, options)?;
-    let claim = claim(&mut plan, options, records.0.len())?;
+    let claim = claim(&mut plan, options, records.patients())?;
     let report = train(&plan, &claim, &records, options)?;
     if options.json {
         output::json(&report.to_json())?;
@@ -127,10 +110,7 @@ fn read(plan: &Plan, options: &Options) -> Result<Records> {
     let path = &options.data;
     let source = scoring::source(plan, path, options.part, options.target.as_deref())?;
     let set = data::read(&source, &plan.classes, None)?;
-    let examples: Result<Vec<_>, _> = set.examples(plan)?.collect();
-    Ok(Records(
-        examples.with_context(|| format!("reading {}", path.display()))?,
-    ))
+    Records::new(plan, &set).with_context(|| format!("reading {}", path.display()))
 }
 
 /// What the plan claims at this data set, with the noise of all its rounds. Leaves in the plan the
@@ -168,7 +148,7 @@ fn train(plan: &Plan, claim: &Claim, records: &Records, options: &Options) -> Re
     output::note(format_args!(
         "training {} steps on {} records and about {} canaries, {parameters} weights",
         claim.steps(),
-        records.0.len(),
+        records.patients(),
         options.canaries / 2,
     ));
     let started = Instant::now();
@@ -189,7 +169,7 @@ fn train(plan: &Plan, claim: &Claim, records: &Records, options: &Options) -> Re
         confidence,
         breaches: findings.breaches(claim, confidence),
         findings,
-        records: records.0.len(),
+        records: records.patients(),
         seed,
         seconds: started.elapsed().as_secs_f64(),
     })
