@@ -77,7 +77,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE.csv", requires = "data")]
     shares: Option<PathBuf>,
     /// Network of both studies [default: cnn-small for 28 x 28 grey images, else cnn; with --data,
-    /// resnet-gn for the study without privacy]
+    /// resnet-gn for the study without privacy, and scatter-cnn for 28 x 28 with ε of 5 or more]
     #[arg(long, value_enum)]
     network: Option<NetworkName>,
     /// Privacy of each patient: largest ε of a hospital

@@ -21,16 +21,22 @@ pub enum NetworkName {
     Cnn,
     /// Residual blocks with group norm
     ResnetGn,
+    /// Wavelet scattering, then two small convolutions
+    ScatterCnn,
 }
 
 impl NetworkName {
     /// What suits material and protection best, by `docs/results.md`. Noise grows with the number
-    /// of weights, so a private study takes the smallest network that fits; without noise, the
-    /// largest one bears a change of scanner best. Generated images need no more than a small one.
-    fn for_study(material: &Material, protection: Protection) -> Self {
+    /// of weights, so a private study takes few: features that need no training where the noise leaves room
+    /// for them, otherwise the smallest network that fits. Without noise, the largest one bears a
+    /// change of scanner best. Generated images need no more than a small one.
+    fn for_study(material: &Material, protection: Protection, epsilon: f64) -> Self {
         let is_small = (material.width, material.height, material.channels) == (28, 28, 1);
         match protection {
             Protection::None if !material.is_generated => Self::ResnetGn,
+            Protection::Private if !material.is_generated && is_small && epsilon >= TIGHT => {
+                Self::ScatterCnn
+            }
             _ if is_small => Self::CnnSmall,
             _ => Self::Cnn,
         }
@@ -42,6 +48,7 @@ impl NetworkName {
             Self::CnnSmall => "cnn-small",
             Self::Cnn => "cnn",
             Self::ResnetGn => "resnet-gn",
+            Self::ScatterCnn => "scatter-cnn",
         }
     }
 }
@@ -69,7 +76,7 @@ pub(super) enum Protection {
 impl Settings {
     fn network(&self, material: &Material, protection: Protection) -> NetworkName {
         self.network
-            .unwrap_or_else(|| NetworkName::for_study(material, protection))
+            .unwrap_or_else(|| NetworkName::for_study(material, protection, self.epsilon))
     }
 
     /// Names the networks of the two studies, for people.
@@ -220,6 +227,9 @@ pub(super) fn policy(settings: &Settings, sites: usize) -> String {
     )
 }
 
+/// ε below which noise calls for shorter steps and the smallest network.
+const TIGHT: f64 = 5.0;
+
 /// Expected patients in a batch.
 const BATCH_SIZE: u32 = 128;
 
@@ -243,12 +253,14 @@ impl Recipe {
         let (sizes, steps, learning_rate) = match (network, is_private) {
             (NetworkName::CnnSmall, false) => ("", 240, 0.05),
             // More noise, shorter steps.
-            (NetworkName::CnnSmall, true) if epsilon < 5.0 => ("", 240, 0.15),
+            (NetworkName::CnnSmall, true) if epsilon < TIGHT => ("", 240, 0.15),
             (NetworkName::CnnSmall, true) => ("", 240, 0.2),
             (NetworkName::Cnn, false) => ("", 160, 0.05),
             (NetworkName::Cnn, true) => ("", 160, 0.15),
             (NetworkName::ResnetGn, false) => ("width = 8\ndepth = 3\n", 180, 0.2),
             (NetworkName::ResnetGn, true) => ("width = 8\ndepth = 3\n", 240, 1.0),
+            (NetworkName::ScatterCnn, false) => ("", 120, 0.1),
+            (NetworkName::ScatterCnn, true) => ("", 120, 0.25),
         };
         Self {
             sizes,
@@ -293,6 +305,7 @@ mod tests {
             NetworkName::CnnSmall,
             NetworkName::Cnn,
             NetworkName::ResnetGn,
+            NetworkName::ScatterCnn,
         ] {
             let settings = Settings {
                 network: Some(network),
@@ -331,6 +344,9 @@ mod tests {
         };
         assert_eq!(settings.networks(&material()), "cnn-small");
         let both = "resnet-gn without privacy, cnn-small with";
+        assert_eq!(settings.networks(&real), both);
+        settings.epsilon = 8.0;
+        let both = "resnet-gn without privacy, scatter-cnn with";
         assert_eq!(settings.networks(&real), both);
         settings.network = Some(NetworkName::Cnn);
         assert_eq!(settings.networks(&real), "cnn");

@@ -29,21 +29,12 @@ fn a_check_is_of_one_card() {
     }
 }
 
-/// Whether this machine has a card, software or not.
-#[cfg(feature = "gpu-wgsl")]
-fn has_a_card() -> bool {
-    let output = run(&["device", "check", "gpu:0", "--road", "wgsl"]);
-    let is_there = output.status.code() != Some(5);
-    if !is_there {
-        println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    is_there
-}
-
 #[cfg(feature = "gpu-wgsl")]
 #[test]
 fn every_card_that_is_listed_has_a_sound_road_or_none_and_says_why() {
-    if !has_a_card() {
+    let output = run(&["device", "check", "gpu:0", "--road", "wgsl"]);
+    if output.status.code() == Some(5) {
+        println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
         return;
     }
     let list = succeed(&["device", "list"]);
