@@ -89,6 +89,9 @@ pub struct Options {
     /// Fixes generated data, shards and initial weights; never noise, never sampling
     #[arg(long, default_value_t = 2026)]
     seed: u64,
+    /// Let the coordinator see each hospital's update by itself; needed for fewer than three hospitals
+    #[arg(long)]
+    no_secure_aggregation: bool,
     /// Where the hospitals train: auto, cpu, gpu (all cards), gpu:0 or gpu:0,gpu:1
     #[arg(long, value_name = "DEVICE", default_value_t = Wish::Auto)]
     device: Wish,
@@ -106,6 +109,14 @@ pub async fn run(options: Options) -> Result<()> {
     let started = Instant::now();
     // A plan that no coordinator would take is refused before anything is made.
     plans::check_privacy(options.epsilon, options.delta)?;
+    if options.sites < 3 && !options.no_secure_aggregation {
+        let message = format!(
+            "--sites {}: of fewer than three hospitals each would know the others' sum; add \
+             --no-secure-aggregation to let the coordinator see each update instead",
+            options.sites
+        );
+        return refuse(ErrorCode::Invalid, message);
+    }
     if matches!(options.device, Wish::AllCards | Wish::Cards(_)) && Road::BUILT.is_empty() {
         return Err(NoSuchCard::NotBuilt(options.device).into());
     }
@@ -152,7 +163,7 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let report = Report {
         seconds: started.elapsed().as_secs_f64(),
-        secure_aggregation: false,
+        secure_aggregation: settings.secure_aggregation,
         dir: dir.clone(),
         alone,
         together: Together::new(&scoring.test.score(&together)?),
@@ -203,6 +214,7 @@ impl Options {
                 false => ROUNDS_REAL,
             }),
             seed: self.seed,
+            secure_aggregation: !self.no_secure_aggregation,
             device: self.device.clone(),
             epsilon: self.epsilon,
             delta: self.delta.unwrap_or(DELTA.min(allowed)),

@@ -53,7 +53,7 @@ pub enum Enrolment {
 pub struct Membership {
     folder: Folder,
     profile: Profile,
-    identity: Signer,
+    identity: Arc<Signer>,
     /// With the certificate; vouches for itself until there is one.
     tls: Arc<TlsIdentity>,
     /// Vouches for itself: enough to apply and to collect, also when the certificate has expired.
@@ -95,7 +95,7 @@ impl Membership {
 
     fn with(folder: Folder, key: &SealingKey) -> Result<Self, MembershipError> {
         let profile = folder.profile()?;
-        let identity = Signer::from_pkcs8(&folder.identity_key(key)?)?;
+        let identity = Arc::new(Signer::from_pkcs8(&folder.identity_key(key)?)?);
         let tls_key = folder.tls_key(key)?;
         let applicant = TlsIdentity::new(&tls_key, None)?;
         let tls = TlsIdentity::new(&tls_key, folder.certificate()?)?;
@@ -130,7 +130,7 @@ impl Membership {
     }
 
     /// Signs its statements.
-    pub fn identity(&self) -> &Signer {
+    pub fn identity(&self) -> &Arc<Signer> {
         &self.identity
     }
 
@@ -148,6 +148,16 @@ impl Membership {
     /// Fingerprint of the governance key that this member trusts.
     pub fn trust_root(&self) -> Digest {
         self.profile.trust_root
+    }
+
+    /// The identity key of a site that may act at the moment.
+    pub fn key_of(&self, site: SiteId) -> Option<PublicKey> {
+        let now = seconds(SystemTime::now());
+        let roster = self.roster()?;
+        let member = roster
+            .member(site.0)
+            .filter(|member| member.site() == Some(site))?;
+        member.is_active(now).then_some(member.identity_key)
     }
 
     /// The last epoch believed.

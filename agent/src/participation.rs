@@ -10,6 +10,7 @@ mod assignment;
 mod charging;
 mod download;
 mod round;
+mod secure;
 mod upload;
 
 use std::{
@@ -223,7 +224,7 @@ impl Agent {
         let mut waits = self.waits();
         loop {
             let began = tokio::time::Instant::now();
-            let error = match self.session().await {
+            let error = match Box::pin(self.session()).await {
                 // Only to renew the certificate.
                 Ok(()) => continue,
                 Err(error) => error.into_fatal(),

@@ -11,6 +11,7 @@ use consilium_privacy::{
         Accountant as _, Charge, Delta, Epsilon, NoiseMultiplier, Rdp, SamplingRate, calibrate,
     },
     ledger::Budget,
+    secagg::Limits,
 };
 use consilium_proto::{
     Plan,
@@ -39,6 +40,11 @@ pub struct Policy {
     pub study_delta: Delta,
     /// Fewest sites of a round, this one included: 1 to 10 000. Default: 5.
     pub min_cohort: u32,
+    /// With secure aggregation: sites that may work together with the coordinator (n_c): 0 to 252. Default: 1
+    /// from five sites of a round on, 0 below.
+    pub colluding: Option<u32>,
+    /// With secure aggregation: fewest honest sites in every sum (h_min): 2 to 255. Default: 3.
+    pub honest: u32,
     /// Whether a study may train without privacy, which protects nobody. Default: no.
     pub allow_no_privacy: bool,
     /// Whether the coordinator may see this site's own update. Default: no.
@@ -59,6 +65,8 @@ impl Default for Policy {
             study_epsilon: Epsilon::try_from(1.0).expect("1 is above 0"),
             study_delta: Delta::try_from(1e-5).expect("1e-5 is below 0.01"),
             min_cohort: 5,
+            colluding: None,
+            honest: 3,
             allow_no_privacy: false,
             allow_without_secure_aggregation: false,
             auto_approve: false,
@@ -155,7 +163,30 @@ impl Policy {
                 ),
             });
         }
+        let limits = [
+            ("honest", Some(policy.honest), 2..=255),
+            ("colluding", policy.colluding, 0..=252),
+        ];
+        for (field, value, allowed) in limits {
+            if let Some(value) = value.filter(|value| !allowed.contains(value)) {
+                let (least, most) = (allowed.start(), allowed.end());
+                return Err(SettingsError::Malformed {
+                    file: file.display().to_string(),
+                    reason: format!("`{field}` must be {least} to {most}, found {value}"),
+                });
+            }
+        }
         Ok(policy)
+    }
+
+    /// What this site insists on in a round of so many sites with secure aggregation.
+    pub fn limits(&self, sites: usize) -> Limits {
+        let usual = u32::from(sites >= Limits::USUAL.min_cohort);
+        Limits {
+            min_cohort: (self.min_cohort as usize).max(3),
+            colluding: self.colluding.unwrap_or(usual) as usize,
+            honest: self.honest as usize,
+        }
     }
 
     /// Compares a plan with what is allowed. The public size is that of the plan's data set, if
@@ -178,12 +209,16 @@ impl Policy {
             ));
         }
         if plan.secure_aggregation {
-            // To take part all the same would show the update to the coordinator.
-            objections.push(
-                "secure_aggregation of the plan: this version cannot hide an update from the \
-                 coordinator; the plan has to switch it off by name"
-                    .into(),
-            );
+            let (size, quorum) = (plan.cohort.size as usize, plan.cohort.quorum());
+            let limits = self.limits(size);
+            let least = limits.least_threshold(size);
+            if (quorum as usize) < least {
+                objections.push(format!(
+                    "`colluding` is {} and `honest` is {}: of {size} sites at least {least} have to \
+                     answer, the plan's quorum is {quorum}",
+                    limits.colluding, limits.honest
+                ));
+            }
         } else if !self.allow_without_secure_aggregation {
             objections.push(
                 "`allow_without_secure_aggregation` is off, the plan shows this site's own \

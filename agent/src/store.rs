@@ -4,6 +4,7 @@
 //! their writes, and [`Store::charge`] lets only one of them at a time read and extend the ledger.
 //! Secrets in it are sealed; patients stand in it by pseudonym.
 
+mod attempts;
 mod data_sets;
 mod journal;
 mod log;
@@ -37,6 +38,7 @@ use sqlx::{
 use zeroize::Zeroizing;
 
 pub use self::{
+    attempts::KeptComplaint,
     data_sets::DataSet,
     journal::{ChargeError, Charged},
     log::Event,

@@ -67,6 +67,8 @@ pub const TABLE: &[(&str, Rule)] = &[
     ("/consilium.v1.Rounds/UploadStatus", Rule::Roles(SITE)),
     ("/consilium.v1.Rounds/Upload", Rule::Roles(SITE)),
     ("/consilium.v1.Rounds/Decline", Rule::Roles(SITE)),
+    ("/consilium.v1.Rounds/SendMessage", Rule::Roles(SITE)),
+    ("/consilium.v1.Rounds/NextMessage", Rule::Roles(SITE)),
     ("/consilium.v1.Audit/Log", Rule::Roles(OVERSIGHT)),
     ("/consilium.v1.Audit/SubmitHead", Rule::Roles(SITE)),
     ("/consilium.v1.Audit/NewestHead", Rule::Roles(SITE)),

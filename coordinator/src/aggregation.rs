@@ -2,13 +2,18 @@
 //!
 //! Σ w·x over the updates in ascending order of sites, in f64, divided by Σ w: the same updates
 //! give the same bytes, so doing it twice (as happens after a crash) changes nothing. Memory holds
-//! one chunk of each thing at a time, however many sites and however long the model.
+//! one chunk of each thing at a time, however many sites and however long the model. With secure
+//! aggregation the sum is one of words, and only the sum loses its masks ([`MaskedSum`]).
 
+mod masked;
+
+use consilium_privacy::secagg::encoding::Implausible;
 use consilium_proto::{
     ChunkPlan, ChunkRefusal, Layout, ModelDigest, OutOfRange, RoundId, SiteId, plan,
     vector::{ModelHasher, words},
 };
 
+pub use self::masked::{MaskedSum, Summed};
 use crate::{
     blobs::{BlobError, BlobName, Blobs},
     strategy,
@@ -26,6 +31,9 @@ pub enum AggregationError {
     /// A stored vector does not have the form it was stored in.
     #[error(transparent)]
     Form(#[from] OutOfRange),
+    /// Masks did not cancel, or a site left the range that the round fixes.
+    #[error(transparent)]
+    Implausible(#[from] Implausible),
     /// The step overflowed.
     #[error("the step gives NaN or infinity at position {0}: is the learning rate too large?")]
     NotFinite(u64),
@@ -41,8 +49,15 @@ impl AggregationError {
     }
 }
 
+/// What moves the model.
+pub enum Updates {
+    /// Each site's update in the clear, with its weight; ascending.
+    Clear(Vec<(SiteId, u32)>),
+    /// The sum alone.
+    Masked(Box<MaskedSum>),
+}
+
 /// One round's work.
-#[derive(Debug, Clone)]
 pub struct Aggregation {
     /// The attempt whose updates count; it makes the version of its round's number.
     pub round: RoundId,
@@ -50,8 +65,8 @@ pub struct Aggregation {
     pub layout: Layout,
     /// How they are cut; a multiple of 4.
     pub chunk_bytes: u32,
-    /// Sites with their weights, ascending.
-    pub updates: Vec<(SiteId, u32)>,
+    /// What counts.
+    pub updates: Updates,
     /// How the mean moves the model.
     pub strategy: plan::Strategy,
 }
@@ -61,7 +76,7 @@ impl Aggregation {
     ///
     /// # Errors
     /// A blob that cannot be read or written, or a step that overflows.
-    pub async fn run(&self, blobs: &Blobs) -> Result<ModelDigest, AggregationError> {
+    pub async fn run(&mut self, blobs: &Blobs) -> Result<ModelDigest, AggregationError> {
         let strategy = strategy::of(&self.strategy);
         let chunks = ChunkPlan::new(4 * self.layout.parameters() as u64, self.chunk_bytes)?;
         let (study, version) = (self.round.study, self.round.round);
@@ -69,7 +84,11 @@ impl Aggregation {
         for index in 0..chunks.count() {
             let range = chunks.range(index);
             let length = ((range.end - range.start) / 4) as usize;
-            let mean = self.mean(blobs, index, length).await?;
+            let first = (range.start / 4) as usize;
+            let mean = match &mut self.updates {
+                Updates::Clear(_) => self.mean(blobs, index, length).await?,
+                Updates::Masked(sum) => sum.mean(blobs, first, length).await?,
+            };
             let before = BlobName::version(study, version - 1);
             let mut model: Vec<f64> = read(blobs, &before, index, length).await?;
             let mut state = vec![];
@@ -107,18 +126,17 @@ impl Aggregation {
         length: usize,
     ) -> Result<Vec<f64>, AggregationError> {
         let mut sum = vec![0.0; length];
-        for &(site, weight) in &self.updates {
+        let Updates::Clear(updates) = &self.updates else {
+            return Ok(sum);
+        };
+        for &(site, weight) in updates {
             let name = BlobName::update(self.round, site);
             let update = read(blobs, &name, index, length).await?;
             for (sum, value) in sum.iter_mut().zip(&update) {
                 *sum += f64::from(weight) * value;
             }
         }
-        let total: f64 = self
-            .updates
-            .iter()
-            .map(|&(_, weight)| f64::from(weight))
-            .sum();
+        let total: f64 = updates.iter().map(|&(_, weight)| f64::from(weight)).sum();
         sum.iter_mut().for_each(|value| *value /= total);
         Ok(sum)
     }

@@ -1,7 +1,8 @@
 //! Turns what a study tells into what its watchers and the auditors read.
 
+use consilium_privacy::secagg::message::Complaint;
 use consilium_proto::{
-    MemberId, RoundId, Statement, StudyId,
+    Digest, MemberId, RoundId, SiteId, Statement, StudyId,
     wire::{self, study_event::Event},
 };
 use serde_json::{Value, json};
@@ -139,6 +140,34 @@ pub fn update_refused(statement: &Statement, site: MemberId, reason: &str) -> En
     detail["update"] = json!(statement.update_digest);
     detail["reason"] = json!(reason);
     Entry::by(site, "update refused", detail)
+}
+
+/// The entry of a message of secure aggregation that was refused.
+pub fn message_refused(round: RoundId, site: SiteId, reason: &str) -> Entry {
+    let mut detail = about(round);
+    detail["reason"] = json!(reason);
+    Entry::by(site.0, "message refused", detail)
+}
+
+/// The entry of a site that has stopped, with digests of the messages that made it stop; the messages
+/// stand in the attempt's journal.
+pub fn complained(round: RoundId, complaint: &Complaint) -> Entry {
+    let evidence = complaint
+        .evidence
+        .iter()
+        .map(|message| Digest::plain(message));
+    let mut detail = about(round);
+    detail["violation"] = json!(complaint.violation);
+    detail["dealer"] = json!(complaint.dealer.map(|dealer| dealer.0));
+    detail["evidence"] = json!(evidence.collect::<Vec<_>>());
+    Entry::by(SiteId::from(complaint.from).0, "site complained", detail)
+}
+
+/// The entry of a share that is not the one that was dealt: the holder's signed answer is wrong.
+pub fn share_refused(round: RoundId, holder: SiteId, dealer: SiteId) -> Entry {
+    let mut detail = about(round);
+    detail["dealer"] = json!(dealer);
+    Entry::by(holder.0, "share refused", detail)
 }
 
 /// The entry of a study that was handed in.

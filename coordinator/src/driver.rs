@@ -6,6 +6,7 @@
 //! are performed one after the other, those of different studies side by side.
 
 mod perform;
+mod secure;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use self::secure::Attempts;
+pub use self::secure::{Next, SecureError};
 use crate::{
     audit_log::Entry,
     blobs::{BlobError, Blobs},
@@ -49,6 +52,9 @@ pub enum DriveError {
     /// Another study has this id.
     #[error("study {0} exists already, with another plan or other weights: submit under a new id")]
     Taken(StudyId),
+    /// The attempt's secure aggregation did not take it.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +80,8 @@ pub struct Driver<S> {
     identity: Arc<Signer>,
     clock: Clock,
     grace: Duration,
+    /// Attempts with secure aggregation. Whoever holds one may take the turn, never the reverse.
+    attempts: Attempts,
     /// One move at a time: the store has one writer anyway.
     turn: tokio::sync::Mutex<()>,
     /// Counts moves, to wake those who wait for one.
@@ -99,6 +107,7 @@ impl<S: Store> Driver<S> {
             identity,
             clock,
             grace,
+            attempts: Attempts::default(),
             turn: tokio::sync::Mutex::new(()),
             moves: watch::Sender::new(0),
             busy: Mutex::default(),
@@ -191,7 +200,7 @@ impl<S: Store> Driver<S> {
         let before = record.study.clone();
         let now = self.clock.now();
         let effects = record.study.handle(input, now)?;
-        if record.study == before && change.performed.is_none() {
+        if record.study == before && change.performed.is_none() && change.journal.is_none() {
             return Ok(record);
         }
         let is_received =
@@ -227,7 +236,7 @@ impl<S: Store> Driver<S> {
     ///
     /// # Errors
     /// The round does not take it, or the store failed.
-    pub async fn accept(&self, update: Update, weight: u32) -> Result<(), DriveError> {
+    pub async fn accept(&self, update: Update, weight: Option<u32>) -> Result<(), DriveError> {
         let (round, site) = (update.round, update.site);
         let receipt = round::Receipt {
             update: update.digest,
@@ -263,15 +272,18 @@ impl<S: Store> Driver<S> {
     pub async fn work_for(&self, site: SiteId) -> Result<Option<Signed>, StoreError> {
         let now = self.clock.now();
         let studies = self.store.unfinished().await?;
-        let waiting = studies
+        let mut waiting: Vec<_> = studies
             .iter()
             .filter_map(|study| study.round())
             .filter(|round| round.waits_for(site, now))
-            .min_by_key(|round| (round.issued_at(), round.id()));
-        match waiting {
-            Some(round) => self.store.spec(round.id()).await,
-            None => Ok(None),
+            .collect();
+        waiting.sort_by_key(|round| (round.issued_at(), round.id()));
+        for round in waiting {
+            if !round.is_secure() || self.wants(round.id(), site).await {
+                return self.store.spec(round.id()).await;
+            }
         }
+        Ok(None)
     }
 
     /// Lets time act on every open round.
@@ -281,6 +293,10 @@ impl<S: Store> Driver<S> {
     pub async fn tick(&self) -> Result<(), DriveError> {
         for study in self.store.unfinished().await? {
             let Some(round) = study.round() else { continue };
+            if round.is_secure() {
+                self.tick_attempt(round.id()).await?;
+                continue;
+            }
             let input = Input::Round(round.id(), round::Input::Tick);
             self.apply(study.id(), None, input, Change::default())
                 .await?;

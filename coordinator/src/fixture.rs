@@ -95,6 +95,7 @@ pub(crate) fn spec(cohort: Vec<SiteId>, quorum: u32) -> RoundSpec {
         issued_at: NOW.0,
         deadline: (NOW + Duration::from_secs(60)).0,
         chunk_bytes: 1024,
+        secure_aggregation: None,
     }
 }
 

@@ -73,7 +73,7 @@ pub struct ModelCard {
     pub sites: Vec<CardSite>,
     /// Privacy that the plan asked for.
     pub privacy: Value,
-    /// Whether the coordinator saw only sums. This version sees each update.
+    /// Whether the coordinator saw only sums.
     pub secure_aggregation: bool,
     /// How updates moved the model.
     pub strategy: Value,
@@ -95,8 +95,10 @@ pub struct CardSite {
     pub name: String,
     /// Rounds that hold an update of it.
     pub rounds: u32,
-    /// Bucket of its public size in the last of them, 1 to 64.
-    pub weight: u32,
+    /// Bucket of its public size in the last of them, 1 to 64; none where only the sum of weights is
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// ε over the whole study, by the site's ledger; none without privacy.
     pub epsilon: Option<f64>,
     /// δ at which it holds; none without privacy.
@@ -159,7 +161,7 @@ pub async fn card_of(
         rounds: number,
         sites: sites_of(versions),
         privacy: privacy_of(&record.plan.privacy)?,
-        secure_aggregation: false,
+        secure_aggregation: record.plan.secure_aggregation,
         strategy: serde_json::to_value(record.plan.strategy)?,
         submitted_at: date(record.submitted_at),
         published_at: date(published_at),
@@ -191,12 +193,12 @@ fn sites_of(versions: &[wire::Version]) -> Vec<CardSite> {
             site: contribution.site,
             name: contribution.name.clone(),
             rounds: 0,
-            weight: 0,
+            weight: None,
             epsilon: None,
             delta: None,
         });
         site.rounds += 1;
-        site.weight = contribution.weight;
+        site.weight = (contribution.weight > 0).then_some(contribution.weight);
         if let Some(charge) = &contribution.charge {
             site.epsilon = Some(charge.epsilon);
             site.delta = Some(charge.delta);

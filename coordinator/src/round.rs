@@ -7,6 +7,9 @@
 //! otherwise; and, so that one dead site does not hold up the others until the deadline, after a
 //! grace once the quorum is reached: half of the time the quorum took, at least the configured
 //! grace. Without a quorum it fails at the deadline, or as soon as too many sites have declined.
+//!
+//! With secure aggregation the attempt's own state machine ([`consilium_privacy::secagg`]) decides
+//! when answers end and which of them count; the round waits for [`Input::Opened`].
 
 mod collecting;
 
@@ -24,8 +27,8 @@ use crate::clock::Timestamp;
 pub struct Receipt {
     /// Identity of the update's bytes.
     pub update: ModelDigest,
-    /// Bucket of the site's public size, 1 to 64.
-    pub weight: u32,
+    /// Bucket of the site's public size, 1 to 64; none where it is among what is summed.
+    pub weight: Option<u32>,
 }
 
 /// What happens to a round.
@@ -47,6 +50,16 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+    /// With secure aggregation: the masks of the sum over these sites' updates can be taken away.
+    Opened {
+        /// Whose updates count, ascending.
+        survivors: Vec<SiteId>,
+    },
+    /// With secure aggregation: there will be no sum.
+    NotOpened {
+        /// Why, for people.
+        reason: String,
+    },
     /// The sum has moved the model.
     Aggregated {
         /// The next version.
@@ -67,6 +80,8 @@ impl Input {
             Self::UpdateStored { .. } => "an update",
             Self::Declined { .. } => "a decline",
             Self::Tick => "a tick",
+            Self::Opened { .. } => "a list of survivors",
+            Self::NotOpened { .. } => "a sum that stays closed",
             Self::Aggregated { .. } => "a new version",
             Self::AggregationFailed { .. } => "a failed sum",
             Self::Abandon => "a stop",
@@ -99,6 +114,14 @@ pub enum Failure {
         /// Sites that said no.
         declined: u32,
         /// What they said.
+        reasons: BTreeMap<SiteId, DeclineReason>,
+    },
+    /// Secure aggregation gave no sum.
+    #[error("no sum: {reason}{}", listed(.reasons))]
+    NotOpened {
+        /// Why, for people.
+        reason: String,
+        /// What sites that declined said.
         reasons: BTreeMap<SiteId, DeclineReason>,
     },
     /// The sum could not be formed.
@@ -212,6 +235,9 @@ pub struct Round {
     issued_at: Timestamp,
     deadline: Timestamp,
     grace: Duration,
+    /// Whether only the sum is learned.
+    #[serde(default)]
+    is_secure: bool,
     phase: Phase,
 }
 
@@ -226,6 +252,7 @@ impl Round {
             issued_at: Timestamp(spec.issued_at),
             deadline: Timestamp(spec.deadline),
             grace,
+            is_secure: spec.secure_aggregation.is_some(),
             phase: Phase::Collecting(Collecting::default()),
         }
     }
@@ -254,6 +281,16 @@ impl Round {
                 Ok(self.advance(now))
             }
             (Phase::Collecting(_), Input::Tick) => Ok(self.advance(now)),
+            (Phase::Collecting(collecting), Input::Opened { survivors }) if self.is_secure => {
+                let mut updates = collecting.close();
+                updates.retain(|site, _| survivors.contains(site));
+                self.phase = Phase::Aggregating { updates };
+                Ok(vec![Effect::Aggregate])
+            }
+            (Phase::Collecting(collecting), Input::NotOpened { reason }) if self.is_secure => {
+                let reasons = collecting.reasons().clone();
+                Ok(self.fail(Failure::NotOpened { reason, reasons }))
+            }
             (
                 Phase::Aggregating { updates } | Phase::Published { updates, .. },
                 Input::UpdateStored { site, receipt },
@@ -293,6 +330,9 @@ impl Round {
         let Phase::Collecting(collecting) = &mut self.phase else {
             return vec![];
         };
+        if self.is_secure {
+            return vec![];
+        }
         let (received, declined) = (collecting.received(), collecting.declined());
         if received < self.quorum {
             let is_hopeless = cohort - declined < self.quorum || now >= self.deadline;
@@ -321,6 +361,11 @@ impl Round {
     fn fail(&mut self, failure: Failure) -> Vec<Effect> {
         self.phase = Phase::Failed(failure.clone());
         vec![Effect::Failed(failure)]
+    }
+
+    /// Whether only the sum of the updates is learned.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Which attempt this is.

@@ -147,6 +147,17 @@ pub struct Release {
     pub card: Signed,
 }
 
+/// Lines of the journal of one attempt with secure aggregation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Journal {
+    /// The attempt.
+    pub round: RoundId,
+    /// Number of the first line, from 0.
+    pub first: u64,
+    /// [`consilium_privacy::secagg::coordinator::Record`]s in bytes.
+    pub lines: Vec<Vec<u8>>,
+}
+
 /// Number of an effect that is still to be performed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EffectId(pub i64);
@@ -176,6 +187,8 @@ pub struct Change {
     pub spec: Option<(RoundId, Signed)>,
     /// An update that is accepted; refused as a conflict if the site has one in this attempt.
     pub update: Option<Update>,
+    /// Lines of an attempt's journal; refused as a conflict unless they follow the last one.
+    pub journal: Option<Journal>,
     /// A version that is published.
     pub version: Option<(StudyId, wire::Version)>,
     /// A model that is released; the first one stays.
@@ -219,6 +232,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         round: RoundId,
     ) -> impl Future<Output = Result<Option<Signed>, StoreError>> + Send;
+
+    /// The journal of an attempt with secure aggregation, from its first line.
+    fn journal(
+        &self,
+        round: RoundId,
+    ) -> impl Future<Output = Result<Vec<Vec<u8>>, StoreError>> + Send;
 
     /// The updates accepted in an attempt, by site.
     fn updates(

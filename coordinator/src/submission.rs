@@ -28,12 +28,6 @@ pub enum SubmitError {
     /// The submission or its plan is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The plan asks for what this version cannot do.
-    #[error(
-        "plan field `secure_aggregation`: this version cannot do it yet; write \
-         secure_aggregation = false, which lets the coordinator see each site's update"
-    )]
-    SecureAggregation,
     /// There are too few sites.
     #[error(
         "plan field `cohort.size`: the cohort is larger than the roster: {size} sites asked for, {active} are active"
@@ -146,9 +140,6 @@ impl<S: Store> Submissions<S> {
     ) -> Result<Begun, SubmitError> {
         let submission = Submission::try_from(submission)?;
         let study = submission.study;
-        if submission.plan.secure_aggregation {
-            return Err(SubmitError::SecureAggregation);
-        }
         let turn = self.turns.take(study).await;
         if let Some(known) = self.store.study(study).await? {
             let versions = self.store.versions(study).await?;
@@ -214,6 +205,7 @@ impl<S: Store> Submissions<S> {
         } = incoming.submission.clone();
         let now = self.clock.now();
         let start = wire::Version {
+            sums: None,
             number: 0,
             model_digest: digest.as_bytes().to_vec(),
             published_at: now.0,

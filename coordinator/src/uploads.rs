@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use consilium_privacy::secagg::{Receiving, Terms};
 use consilium_proto::{
     ChunkRefusal, Member, ModelDigest, OutOfRange, Progress, RoundId, RoundSpec, Signed, SiteId,
     Statement,
@@ -21,7 +22,7 @@ use crate::{
     chronicle,
     clock::Clock,
     driver::{DriveError, Driver},
-    round::Refusal,
+    round::{Refusal, Round},
     store::{Store, StoreError, StudyRecord, Update},
     turns::{Turn, Turns},
 };
@@ -48,6 +49,16 @@ pub enum UploadError {
         expected: String,
         /// What was stated.
         found: String,
+    },
+    /// A piece of a masked update does not continue it, or its trailer is missing.
+    #[error("masked update of site {site} for round {round}: {reason}")]
+    Masked {
+        /// Whose update.
+        site: SiteId,
+        /// For which round.
+        round: RoundId,
+        /// What is wrong.
+        reason: String,
     },
     /// A chunk does not fit its place.
     #[error("update of site {site} for round {round}: {reason}")]
@@ -134,8 +145,16 @@ pub struct Upload {
     signed: Signed,
     progress: Progress,
     hasher: ModelHasher,
+    /// Where only the sum is learned.
+    masked: Option<Masked>,
     turn: Turn,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A masked update on its way.
+struct Masked {
+    receiving: Receiving,
+    trailer: Option<Vec<u8>>,
 }
 
 /// How much of an update is here.
@@ -210,7 +229,13 @@ impl<S: Store> Uploads<S> {
             return Err(refusal.into());
         }
         let record = self.record_awaiting(site, round).await?;
-        if let Err(error) = self.fits(&record, &statement, site).await {
+        let is_secure = record.study.round().is_some_and(Round::is_secure);
+        let terms = match is_secure {
+            true => Some(self.driver.awaited_upload(round, site).await?),
+            false => None,
+        };
+        let fitting = self.fits(&record, &statement, site, terms.as_ref());
+        if let Err(error) = fitting.await {
             self.remember(&statement, site, &error.to_string()).await;
             return Err(error);
         }
@@ -222,7 +247,13 @@ impl<S: Store> Uploads<S> {
         // The semaphore is never closed.
         let _permit = permit.map_err(|_| UploadError::ShuttingDown)?;
         let name = BlobName::update(round, site);
-        let (progress, hasher) = self.resume(&name, &record, &statement).await?;
+        let mut receiving = terms.as_ref().map(Receiving::new);
+        let resumed = self.resume(&name, &record, &statement, receiving.as_mut());
+        let (progress, hasher) = resumed.await?;
+        let masked = receiving.map(|receiving| Masked {
+            receiving,
+            trailer: None,
+        });
         let upload = Upload {
             blobs: self.blobs.clone(),
             name,
@@ -231,6 +262,7 @@ impl<S: Store> Uploads<S> {
             signed,
             progress,
             hasher,
+            masked,
             turn,
             _permit,
         };
@@ -259,6 +291,7 @@ impl<S: Store> Uploads<S> {
         record: &StudyRecord,
         statement: &Statement,
         site: SiteId,
+        terms: Option<&Terms>,
     ) -> Result<(), UploadError> {
         let round = statement.round;
         let spec = self
@@ -268,6 +301,15 @@ impl<S: Store> Uploads<S> {
             .ok_or(Refusal::Closed { round })?;
         let layout = record.layout.digest();
         let is_private = record.plan.privacy.guarantee().is_some();
+        let clear_bytes = 4 * record.layout.parameters() as u64;
+        let bytes = terms.map_or(clear_bytes, Terms::bytes);
+        let weighed = |weighed: bool| {
+            if weighed {
+                "stated"
+            } else {
+                "among what is summed"
+            }
+        };
         let charged = |charged: bool| if charged { "charged" } else { "without charge" };
         let pairs = [
             (
@@ -282,13 +324,18 @@ impl<S: Store> Uploads<S> {
             ),
             (
                 "length in bytes",
-                (4 * record.layout.parameters() as u64).to_string(),
+                bytes.to_string(),
                 statement.transfer.bytes().to_string(),
             ),
             (
                 "chunk size",
                 record.chunk_bytes.to_string(),
                 statement.transfer.chunk_bytes().to_string(),
+            ),
+            (
+                "weight",
+                weighed(terms.is_none()).to_owned(),
+                weighed(statement.weight.is_some()).to_owned(),
             ),
             (
                 "update",
@@ -316,6 +363,7 @@ impl<S: Store> Uploads<S> {
         name: &BlobName,
         record: &StudyRecord,
         statement: &Statement,
+        mut receiving: Option<&mut Receiving>,
     ) -> Result<(Progress, ModelHasher), UploadError> {
         let marker = name.marker();
         let stated = statement.update_digest.as_bytes();
@@ -331,11 +379,18 @@ impl<S: Store> Uploads<S> {
         let mut hasher = ModelHasher::new(&record.layout);
         let (mut received, present) = (0, self.blobs.count(name).await?);
         while received < present {
-            match self.blobs.read(name, received).await {
-                Ok(chunk) => hasher.update(&chunk),
+            let chunk = match self.blobs.read(name, received).await {
+                Ok(chunk) => chunk,
                 Err(error) if error.is_lasting() => break,
                 Err(error) => return Err(error.into()),
+            };
+            let start = statement.transfer.range(received).start;
+            if let Some(receiving) = &mut receiving
+                && receiving.take(start, &chunk).is_err()
+            {
+                break;
             }
+            hasher.update(&chunk);
             received += 1;
         }
         Ok((Progress::resume(statement.transfer, received), hasher))
@@ -353,6 +408,7 @@ impl<S: Store> Uploads<S> {
             progress,
             hasher,
             name,
+            masked,
             turn,
             ..
         } = upload;
@@ -379,10 +435,27 @@ impl<S: Store> Uploads<S> {
             digest: found,
             statement: signed,
         };
-        let accepted = self.driver.accept(update, statement.weight).await;
-        if let Err(DriveError::Refused(refusal)) = &accepted {
-            self.refuse(&name, &statement, site, &refusal.to_string())
-                .await;
+        let accepted = match masked {
+            None => self.driver.accept(update, statement.weight).await,
+            Some(masked) => {
+                let unfit = |reason: String| UploadError::Masked {
+                    site,
+                    round,
+                    reason,
+                };
+                let spooled = masked.receiving.finish();
+                let spooled = spooled.map_err(|error| unfit(error.to_string()))?;
+                let trailer = masked
+                    .trailer
+                    .ok_or_else(|| unfit("its trailer is missing".into()))?;
+                self.driver.accept_masked(update, trailer, spooled).await
+            }
+        };
+        if let Err(DriveError::Refused(_) | DriveError::Secure(_)) = &accepted {
+            let refusal = accepted
+                .as_ref()
+                .map_or_else(ToString::to_string, |()| String::new());
+            self.refuse(&name, &statement, site, &refusal).await;
         }
         drop(turn);
         accepted?;
@@ -413,6 +486,18 @@ impl Upload {
         self.turn.superseded().await;
     }
 
+    /// Whether only the sum of this and other updates is learned.
+    pub fn is_masked(&self) -> bool {
+        self.masked.is_some()
+    }
+
+    /// Takes the site's signed message about what it has uploaded: nothing comes after it.
+    pub fn close(&mut self, trailer: Vec<u8>) {
+        if let Some(masked) = &mut self.masked {
+            masked.trailer = Some(trailer);
+        }
+    }
+
     /// Where it is spooled, what was stated, and by whom: for refusing it.
     pub fn stated(&self) -> (&BlobName, &Statement, SiteId) {
         (&self.name, &self.statement, self.site)
@@ -433,8 +518,16 @@ impl Upload {
             Accepted::Repeated => return Ok(()),
             Accepted::New => {}
         }
-        if let Some(at) = words(data)?.iter().position(|value| !value.is_finite()) {
-            let position = self.statement.transfer.range(index).start / 4 + at as u64;
+        let start = self.statement.transfer.range(index).start;
+        if let Some(masked) = &mut self.masked {
+            let taken = masked.receiving.take(start, data);
+            taken.map_err(|error| UploadError::Masked {
+                site,
+                round,
+                reason: error.to_string(),
+            })?;
+        } else if let Some(at) = words(data)?.iter().position(|value| !value.is_finite()) {
+            let position = start / 4 + at as u64;
             return Err(UploadError::NotFinite {
                 site,
                 round,

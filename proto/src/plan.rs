@@ -8,9 +8,11 @@
 mod imaging;
 mod privacy;
 mod training;
+mod update_bound;
 
 use std::time::Duration;
 
+use consilium_privacy::secagg::{Limits, MAX_SITES};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -65,6 +67,15 @@ pub struct Plan {
     /// Whether the coordinator learns only the sum of the updates. On unless switched off by name.
     #[serde(default = "on")]
     pub secure_aggregation: bool,
+    /// Largest L2 norm of a site's update (U): above 0, at most 10⁹. A longer one is scaled down before
+    /// it is masked. Default: computed from the plan, so generous that it is hardly ever reached
+    /// ([`Self::update_bound`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_bound: Option<f64>,
+    /// Width of the words that masked updates are made of: 32 or 64 bits. Default: 32; 64 doubles the upload
+    /// and is for hundreds of sites with very different weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word_bits: Option<u32>,
     /// Which sites, how many of them, and how long to wait.
     pub cohort: Cohort,
     /// What enters the network when the task is about images.
@@ -201,6 +212,11 @@ impl Plan {
         Self::digest_of(&self.to_canonical())
     }
 
+    /// Width of the words that masked updates are made of, in bits.
+    pub fn word_bits(&self) -> u32 {
+        self.word_bits.unwrap_or(32)
+    }
+
     /// Numbers that the network gives for each input: one a class, or one value.
     pub fn outputs(&self) -> usize {
         self.classes.len().max(1)
@@ -228,6 +244,7 @@ impl Plan {
         }
         self.check_classes()?;
         self.check_cohort()?;
+        self.check_secure_aggregation()?;
         self.check_input()?;
         self.network.check(self.image.as_ref())?;
         self.training.check(self.task)?;
@@ -279,6 +296,47 @@ impl Plan {
                 "cohort.max_attempts",
                 format!("must be 1 to 100, found {max_attempts}"),
             );
+        }
+        Ok(())
+    }
+
+    /// The least that any site could insist on; policies ask for more.
+    fn check_secure_aggregation(&self) -> Result<(), PlanError> {
+        if !self
+            .update_bound
+            .is_none_or(|bound| bound > 0.0 && bound <= 1e9)
+        {
+            return unsound("update_bound", "must be above 0 and at most 1e9");
+        }
+        if !matches!(self.word_bits(), 32 | 64) {
+            return unsound(
+                "word_bits",
+                format!("must be 32 or 64, found {}", self.word_bits()),
+            );
+        }
+        if !self.secure_aggregation {
+            return Ok(());
+        }
+        let (size, quorum) = (self.cohort.size, self.cohort.quorum());
+        if !(3..=MAX_SITES as u32).contains(&size) {
+            let reason = format!(
+                "must be 3 to {MAX_SITES} with secure aggregation, found {size}: of fewer sites each would \
+                 know the others' sum; secure_aggregation = false shows each update to the coordinator"
+            );
+            return unsound("cohort.size", reason);
+        }
+        let least = Limits {
+            min_cohort: 3,
+            colluding: 0,
+            honest: 3,
+        }
+        .least_threshold(size as usize);
+        if (quorum as usize) < least {
+            let reason = format!(
+                "must be {least} or more of {size} with secure aggregation, found {quorum}: with fewer, a \
+                 coordinator that lies could open two sums"
+            );
+            return unsound("cohort.quorum", reason);
         }
         Ok(())
     }

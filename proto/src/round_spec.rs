@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use crate::{
     ChunkPlan, Digest, LayoutDigest, ModelDigest, OutOfRange, PlanDigest, PublicKey, RoundId,
-    Signed, Signer, SiteId, StudyId,
+    SecureAggregation, Signed, Signer, SiteId, StudyId,
     signed::{Purpose, SignatureError},
     wire,
 };
@@ -31,7 +31,7 @@ impl From<prost::DecodeError> for RoundMessageError {
 }
 
 /// What one attempt at a round fixes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RoundSpec {
     /// Which attempt at which round of which study.
     pub round: RoundId,
@@ -55,6 +55,8 @@ pub struct RoundSpec {
     pub deadline: u64,
     /// Chunk size of the upload.
     pub chunk_bytes: u32,
+    /// How the updates are summed without being seen; none where the coordinator sees each.
+    pub secure_aggregation: Option<SecureAggregation>,
 }
 
 impl RoundSpec {
@@ -72,6 +74,7 @@ impl RoundSpec {
             issued_at: self.issued_at,
             deadline: self.deadline,
             chunk_bytes: self.chunk_bytes,
+            secure_aggregation: self.secure_aggregation.clone().map(Into::into),
         };
         coordinator.sign(Purpose::RoundSpec, body.encode_to_vec())
     }
@@ -95,6 +98,13 @@ impl RoundSpec {
         }
         ChunkPlan::new(0, body.chunk_bytes)
             .map_err(|error| OutOfRange::new("round", "sound", error))?;
+        let secure_aggregation: Option<SecureAggregation> =
+            body.secure_aggregation.map(TryInto::try_into).transpose()?;
+        if let Some(secure) = &secure_aggregation
+            && secure.end < body.deadline
+        {
+            return Err(OutOfRange::new("end", "the deadline or later", secure.end).into());
+        }
         Ok(Self {
             round: required("round", body.round)?.try_into()?,
             roster_epoch: body.roster_epoch,
@@ -107,6 +117,7 @@ impl RoundSpec {
             issued_at: body.issued_at,
             deadline: body.deadline,
             chunk_bytes: body.chunk_bytes,
+            secure_aggregation,
         })
     }
 
@@ -148,8 +159,8 @@ pub struct Statement {
     pub update_digest: ModelDigest,
     /// Length and chunks of the update.
     pub transfer: ChunkPlan,
-    /// Bucket of the public size, 1 to [`WEIGHT_LIMIT`].
-    pub weight: u32,
+    /// Bucket of the public size, 1 to [`WEIGHT_LIMIT`]; none when it is among what is summed.
+    pub weight: Option<u32>,
     /// Absent when the plan has no privacy.
     pub charge: Option<ChargeStatement>,
 }
@@ -166,7 +177,7 @@ impl Statement {
                 chunk_bytes: self.transfer.chunk_bytes(),
                 digest: self.update_digest.as_bytes().to_vec(),
             }),
-            weight: self.weight,
+            weight: self.weight.unwrap_or(0),
             charge: self.charge.map(Into::into),
         };
         site.sign(Purpose::Statement, body.encode_to_vec())
@@ -181,7 +192,7 @@ impl Statement {
         let update = required("update", body.update)?;
         let transfer = ChunkPlan::new(update.bytes, update.chunk_bytes)
             .map_err(|error| OutOfRange::new("transfer", "sound", error))?;
-        if !(1..=WEIGHT_LIMIT).contains(&body.weight) {
+        if body.weight > WEIGHT_LIMIT {
             return Err(OutOfRange::new("weight", "1 to 64", body.weight).into());
         }
         Ok(Self {
@@ -190,7 +201,7 @@ impl Statement {
             layout_digest: body.layout_digest.as_slice().try_into()?,
             update_digest: update.digest.as_slice().try_into()?,
             transfer,
-            weight: body.weight,
+            weight: (body.weight > 0).then_some(body.weight),
             charge: body.charge.map(TryInto::try_into).transpose()?,
         })
     }
@@ -306,6 +317,7 @@ mod tests {
             issued_at: 1,
             deadline: 2,
             chunk_bytes: 1 << 20,
+            secure_aggregation: None,
         }
     }
 

@@ -219,6 +219,13 @@ impl Signer {
         PublicKey(bytes)
     }
 
+    /// Signs bytes that begin with a label of their own, which is none of [`Purpose`]'s.
+    pub(crate) fn sign_raw(&self, message: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.0.sign(message).as_ref());
+        signature
+    }
+
     /// Signs these bytes for this purpose.
     pub fn sign(&self, purpose: Purpose, body: Vec<u8>) -> Signed {
         let signature = self.0.sign(&purpose.message(&body)).as_ref().to_vec();

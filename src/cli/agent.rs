@@ -93,7 +93,6 @@ tasks = ["image-classification"]
 study_epsilon = 8.0                        # largest epsilon of one study
 study_delta = 1e-5
 min_cohort = 3                             # fewest sites of a round, this one included
-allow_without_secure_aggregation = true    # this version has none
 [data_sets]
 chest = { epsilon = 16.0, delta = 1e-5 }   # what all studies together may spend
 "#;

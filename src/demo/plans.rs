@@ -60,6 +60,8 @@ pub(super) struct Settings {
     pub(super) network: Option<NetworkName>,
     pub(super) rounds: u32,
     pub(super) seed: u64,
+    /// Whether the coordinator learns only sums.
+    pub(super) secure_aggregation: bool,
     /// Where agents train.
     pub(super) device: Wish,
     pub(super) epsilon: f64,
@@ -118,6 +120,13 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
         channels,
         ..
     } = *material;
+    let secure = match settings.secure_aggregation {
+        true => "",
+        false => {
+            "# Switched off by name: the coordinator sees each update.\n\
+             secure_aggregation = false\n"
+        }
+    };
     let mut text = format!(
         "name = \"{name}\"\n\
          task = \"image-classification\"\n\
@@ -125,8 +134,7 @@ pub(super) fn text(settings: &Settings, material: &Material, protection: Protect
          classes = [{}]\n\
          seed = {seed}\n\
          rounds = {rounds}\n\
-         # This version has no secure aggregation: the coordinator sees each update.\n\
-         secure_aggregation = false\n\n\
+         {secure}\n\
          [cohort]\nsize = {sites}\ndeadline = \"10m\"\n\n\
          [image]\nwidth = {width}\nheight = {height}\nchannels = {channels}\n",
         classes.join(", ")
@@ -196,7 +204,7 @@ pub(super) fn check_privacy(epsilon: f64, delta: Option<f64>) -> Result<()> {
     let [epsilon, delta] = [epsilon, delta.unwrap_or(1e-5)].map(toml::Value::from);
     let text = format!(
         "name = \"x\"\ntask = \"image-classification\"\ndata_set = \"x\"\nclasses = [\"a\", \"b\"]\n\
-         rounds = 1\ncohort = {{ size = 1 }}\nimage = {{ width = 28, height = 28 }}\n\
+         rounds = 1\nsecure_aggregation = false\ncohort = {{ size = 1 }}\nimage = {{ width = 28, height = 28 }}\n\
          network = {{ name = \"cnn-small\" }}\n\
          training = {{ steps = 1, batch_size = 1, learning_rate = 0.1 }}\n\
          [privacy]\nclipping_norm = 1.0\nepsilon = {epsilon}\ndelta = {delta}\n"
@@ -208,6 +216,18 @@ pub(super) fn check_privacy(epsilon: f64, delta: Option<f64>) -> Result<()> {
 /// The policy of each of the demo's hospitals: what its two studies need, and no more.
 pub(super) fn policy(settings: &Settings, sites: usize) -> String {
     let Settings { epsilon, delta, .. } = *settings;
+    let secure = match (settings.secure_aggregation, sites) {
+        (true, 0..5) => {
+            "# Of fewer than five sites none may drop out, and none may work with the coordinator.\n\
+             colluding = 0\n"
+        }
+        (true, _) => "",
+        (false, _) => {
+            "# The coordinator sees this hospital's own update.\n\
+             allow_without_secure_aggregation = true\n"
+        }
+    };
+    let most = if settings.secure_aggregation { 5 } else { 3 };
     format!(
         "# Written by `consilium demo`. A hospital's own policy would be stricter: it would have a\n\
          # person approve each study, and allow none without privacy.\n\
@@ -217,12 +237,11 @@ pub(super) fn policy(settings: &Settings, sites: usize) -> String {
          min_cohort = {}\n\
          auto_approve = true\n\
          allow_no_privacy = true\n\
-         # This version has no secure aggregation: no colluding site and no drop-out is covered.\n\
-         allow_without_secure_aggregation = true\n\n\
+         {secure}\n\
          # What all studies together may spend.\n\
          [data_sets]\n\
          {DATA_SET} = {{ epsilon = {:?}, delta = {delta:e} }}\n",
-        sites.min(3),
+        sites.min(most),
         2.0 * epsilon + 2.0
     )
 }
@@ -311,6 +330,7 @@ mod tests {
                 network: Some(network),
                 rounds: 7,
                 seed: 3,
+                secure_aggregation: true,
                 device: Wish::Auto,
                 epsilon: 2.0,
                 delta: 1e-5,
@@ -338,6 +358,7 @@ mod tests {
             network: None,
             rounds: 7,
             seed: 3,
+            secure_aggregation: true,
             device: Wish::Auto,
             epsilon: 2.0,
             delta: 1e-5,
@@ -360,6 +381,7 @@ mod tests {
             network: None,
             rounds: 7,
             seed: 3,
+            secure_aggregation: true,
             device: Wish::Auto,
             epsilon: 2.0,
             delta: 1e-5,

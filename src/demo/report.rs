@@ -76,7 +76,7 @@ impl TogetherPrivate {
     }
 }
 
-/// Says what comes, and in red what this version does not protect.
+/// Says what comes, and in red what is not protected.
 pub(super) fn announce(material: &Material, settings: &Settings) {
     for hospital in &material.hospitals {
         output::note(format_args!(
@@ -98,10 +98,21 @@ pub(super) fn announce(material: &Material, settings: &Settings) {
         settings.epsilon,
         settings.delta
     ));
-    output::note(output::red(
-        "this version has no secure aggregation: the coordinator sees each hospital's update by \
-         itself",
-    ));
+    if !settings.secure_aggregation {
+        output::note(output::red(
+            "no secure aggregation: the coordinator sees each hospital's update by itself",
+        ));
+    } else if material.hospitals.len() < 5 {
+        output::note(
+            "the coordinator learns only the sum of all hospitals' updates; with fewer than five \
+             hospitals none of them may drop out of a round, or work with the coordinator",
+        );
+    } else {
+        output::note(
+            "the coordinator learns only the sum of all hospitals' updates, even if one hospital \
+             works with it",
+        );
+    }
     output::note(output::red(
         "the runs \"alone\" and \"together, without privacy\" protect no patient: they are here to \
          compare",

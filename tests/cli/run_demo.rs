@@ -30,8 +30,8 @@ fn a_demo_of_one_round_ends_with_its_object_and_leaves_no_process() {
     let last = printed.lines().last().expect("a last line");
     let value: serde_json::Value = serde_json::from_str(last).expect("one object");
 
-    assert_eq!(value["secure_aggregation"], false);
-    assert!(said.contains("no secure aggregation"), "{said}");
+    assert_eq!(value["secure_aggregation"], true);
+    assert!(said.contains("learns only the sum"), "{said}");
     assert!(said.contains("generated, not real patients"), "{said}");
     assert_eq!(value["alone"].as_array().map(Vec::len), Some(3));
     for scores in [

@@ -31,6 +31,7 @@ fn version(number: u32) -> wire::Version {
         charge: None,
     };
     wire::Version {
+        sums: None,
         number,
         model_digest: vec![number as u8; 32],
         published_at: 1_800_000_000_000,

@@ -6,8 +6,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use consilium_proto::{
-    Digest, LayoutDigest, ModelDigest, OutOfRange, RoundId, RoundSpec, SiteId,
-    round_spec::RoundMessageError, wire::DeclineReason,
+    Digest, LayoutDigest, ModelDigest, OutOfRange, RoundId, RoundSpec, Signed, SiteId,
+    round_spec::RoundMessageError, secure_aggregation::NoTerms, wire::DeclineReason,
 };
 
 use crate::{policy::Policy, store::KnownStudy};
@@ -55,6 +55,8 @@ pub(super) enum Distrust {
         expected: ModelDigest,
         found: ModelDigest,
     },
+    #[error("round {round} is not as its plan says: it is not trained here")]
+    NotOfPlan { round: RoundId, source: NoTerms },
     #[error("the coordinator shows no version {number} of study of round {round}")]
     NoVersion { round: RoundId, number: u32 },
 }
@@ -80,11 +82,22 @@ impl Declined {
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) spec: RoundSpec,
+    /// The specification as the coordinator signed it.
+    pub(super) signed: Signed,
     /// What every message of the round is bound to.
     pub(super) context: Digest,
     pub(super) study: KnownStudy,
     /// When the coordinator stops waiting, by this machine's clock.
     pub(super) deadline: tokio::time::Instant,
+    /// The coordinator's clock less this machine's, in milliseconds.
+    pub(super) ahead: i64,
+}
+
+impl Assignment {
+    /// A moment of the coordinator's clock, milliseconds since 1970, by this machine's.
+    pub(super) fn here(&self, moment: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(moment.saturating_add_signed(-self.ahead))
+    }
 }
 
 /// Compares a believed specification with what this site has agreed to.
@@ -214,6 +227,7 @@ mod tests {
             issued_at: 0,
             deadline: 60_000,
             chunk_bytes: 1 << 20,
+            secure_aggregation: None,
         }
     }
 

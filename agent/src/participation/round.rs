@@ -8,9 +8,10 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use consilium_models::network::Network;
 use consilium_privacy::{
     ledger::{Generator, Made},
@@ -18,6 +19,7 @@ use consilium_privacy::{
 };
 use consilium_proto::{
     LayoutDigest, ModelDigest, ParameterVector, RoundSpec, Signed,
+    round_spec::weight_of,
     wire::{self, DeclineReason},
 };
 use tonic::transport::Channel;
@@ -26,7 +28,9 @@ use tracing::{error, info, warn};
 use super::{
     Agent, AgentError, SessionError,
     assignment::{self, Assignment, Declined, Distrust},
-    explained, with_timeout,
+    explained,
+    upload::Content,
+    with_timeout,
 };
 use crate::{
     consent,
@@ -125,16 +129,22 @@ impl Agent {
         };
         let left = Duration::from_millis(spec.deadline - coordinator_now);
         let deadline = tokio::time::Instant::now() + left;
-        let context = RoundSpec::context(signed);
+        let ours = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        let ahead = coordinator_now.cast_signed() - i64::try_from(ours).unwrap_or(i64::MAX);
         Ok(Ok(Assignment {
             spec,
-            context,
+            signed: signed.clone(),
+            context: RoundSpec::context(signed),
             study,
             deadline,
+            ahead,
         }))
     }
 
-    /// Finds or makes this round's update, and delivers it.
+    /// Does this round's work, from the update to its delivery.
     async fn carry_out(&self, channel: &Channel, assignment: &Assignment) -> Answer<()> {
         let (study, number) = (assignment.spec.round.study, assignment.spec.round.round);
         self.store.forget_updates(study, number).await?;
@@ -153,28 +163,51 @@ impl Agent {
             let why = "an earlier attempt at this round started from another version";
             return Ok(Err(Declined::new(DeclineReason::Failed, why)));
         }
+        if assignment.study.plan.secure_aggregation {
+            return self.add_to_sum(channel, assignment, network).await;
+        }
+        let update = match self
+            .have_update(channel, assignment, network.clone())
+            .await?
+        {
+            Ok(Some(update)) => update,
+            Ok(None) => return Ok(Ok(())),
+            Err(declined) => return Ok(Err(declined)),
+        };
+        let values = update.values().iter().flat_map(|value| value.to_le_bytes());
+        let weight = weight_of(self.public_size(assignment).await?);
+        let content = Content::Clear {
+            weight,
+            bytes: Bytes::from_iter(values),
+        };
+        let layout = network.layout();
+        self.deliver(channel, assignment, layout, &update, content)
+            .await
+    }
+
+    /// Finds or makes this round's update, recorded and receipted: it may be sent. None if there is no
+    /// receipt before the deadline.
+    pub(super) async fn have_update(
+        &self,
+        channel: &Channel,
+        assignment: &Assignment,
+        network: Arc<Network>,
+    ) -> Answer<Option<Arc<PrivateUpdate>>> {
+        let (study, number) = (assignment.spec.round.study, assignment.spec.round.round);
         let reader = self.store.clone();
         let update = match blocking(move || reader.spooled(study, number)).await? {
             Some(update) => {
                 info!(round = %assignment.spec.round, "stored update found, sending it again");
                 Arc::new(update)
             }
-            None => match self
-                .make_update(channel, assignment, network.clone())
-                .await?
-            {
+            None => match self.make_update(channel, assignment, network).await? {
                 Ok(update) => update,
                 Err(declined) => return Ok(Err(declined)),
             },
         };
         self.record(assignment, &update).await?;
-        match self.have_receipt(channel, assignment).await? {
-            Ok(true) => {}
-            Ok(false) => return Ok(Ok(())),
-            Err(declined) => return Ok(Err(declined)),
-        }
-        self.deliver(channel, assignment, network.layout(), &update)
-            .await
+        let has_receipt = self.have_receipt(channel, assignment).await?;
+        Ok(has_receipt.map(|has_receipt| has_receipt.then_some(update)))
     }
 
     /// Writes the update down in the ledger, before its first byte leaves.

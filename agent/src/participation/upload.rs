@@ -9,7 +9,6 @@ use consilium_privacy::{
 use consilium_proto::{
     ChargeStatement, ChunkPlan, ErrorCode, Layout, ModelDigest, Statement,
     chunk::MESSAGE_LIMIT,
-    round_spec::weight_of,
     rpc::explain,
     vector::ModelHasher,
     wire::{self, DeclineReason, rounds_client::RoundsClient, upload_message::Part},
@@ -24,6 +23,18 @@ use super::{
     with_timeout,
 };
 
+/// What of an update travels.
+pub(super) enum Content {
+    /// The update itself, where the coordinator may see it.
+    Clear {
+        /// Bucket of the public size.
+        weight: u32,
+        bytes: Bytes,
+    },
+    /// Its words under masks, and the signed message that ends them.
+    Masked { bytes: Bytes, trailer: Vec<u8> },
+}
+
 impl Agent {
     /// Delivers an update, with retries until the round's deadline. An update that came too late
     /// stays stored: the next attempt at the round sends it again.
@@ -33,9 +44,10 @@ impl Agent {
         assignment: &Assignment,
         layout: &Layout,
         update: &PrivateUpdate,
+        content: Content,
     ) -> Result<Result<(), Declined>, SessionError> {
         let round = assignment.spec.round;
-        let parcel = self.wrap(assignment, layout, update).await?;
+        let parcel = self.wrap(assignment, layout, update, content).await?;
         self.store.round_offered(round.study, round.round).await?;
         let sending = tokio::time::timeout_at(assignment.deadline, self.send(channel, &parcel));
         match sending.await {
@@ -70,10 +82,13 @@ impl Agent {
         assignment: &Assignment,
         layout: &Layout,
         update: &PrivateUpdate,
+        content: Content,
     ) -> Result<Parcel, SessionError> {
         let spec = &assignment.spec;
-        let values = update.values().iter().flat_map(|value| value.to_le_bytes());
-        let bytes = Bytes::from_iter(values);
+        let (bytes, weight, trailer) = match content {
+            Content::Clear { weight, bytes } => (bytes, Some(weight), None),
+            Content::Masked { bytes, trailer } => (bytes, None, Some(trailer)),
+        };
         let chunks = ChunkPlan::new(bytes.len() as u64, spec.chunk_bytes);
         let transfer = chunks.map_err(|error| {
             Distrust::from(consilium_proto::OutOfRange::new("round", "sound", error))
@@ -87,7 +102,7 @@ impl Agent {
             layout_digest: layout.digest(),
             update_digest,
             transfer,
-            weight: weight_of(self.public_size(assignment).await?),
+            weight,
             charge: self.charge_statement(assignment, update).await?,
         };
         let statement = statement.sign(self.membership.identity()).into();
@@ -100,6 +115,7 @@ impl Agent {
             bytes,
             transfer,
             update_digest,
+            trailer,
         })
     }
 
@@ -194,6 +210,8 @@ struct Parcel {
     bytes: Bytes,
     transfer: ChunkPlan,
     update_digest: ModelDigest,
+    /// What ends a masked update.
+    trailer: Option<Vec<u8>>,
 }
 
 impl Parcel {
@@ -229,7 +247,8 @@ impl Parcel {
             let data = bytes.slice(range.start as usize..range.end as usize);
             Part::Chunk(wire::Chunk { index, data })
         });
-        stream::iter(std::iter::once(statement).chain(chunks))
+        let trailer = self.trailer.clone().map(Part::Trailer);
+        stream::iter(std::iter::once(statement).chain(chunks).chain(trailer))
             .map(|part| wire::UploadMessage { part: Some(part) })
     }
 }
@@ -246,6 +265,7 @@ mod tests {
             transfer: ChunkPlan::new(length as u64, 1024).expect("a sound cut"),
             bytes,
             update_digest: ModelDigest(consilium_proto::Digest::plain(b"x")),
+            trailer: None,
         }
     }
 

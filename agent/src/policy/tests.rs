@@ -74,9 +74,9 @@ fn every_objection_names_its_field() {
         ("epsilon = 1.0", "epsilon = 1.1", "`study_epsilon`"),
         ("delta = 1e-6", "delta = 1.1e-5", "`study_delta`"),
         (
-            "secure_aggregation = false",
-            "",
-            "secure_aggregation of the plan",
+            "secure_aggregation = false\ncohort = { size = 5 }",
+            "cohort = { size = 5, quorum = 3 }",
+            "`colluding`",
         ),
         ("\"chest\"", "\"hands\"", "`data_sets`"),
         (

@@ -14,7 +14,7 @@ pub struct Event {
     pub number: u64,
     /// Seconds since 1970 by this machine's clock.
     pub at: u64,
-    /// `registered`, `excluded`, `approved`, `refused` or `distrusted`.
+    /// `registered`, `excluded`, `approved`, `refused`, `distrusted` or `complained`.
     pub action: String,
     /// The facts.
     pub detail: serde_json::Value,

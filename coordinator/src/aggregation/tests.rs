@@ -37,7 +37,7 @@ fn job(round: u32, strategy: plan::Strategy) -> Aggregation {
         round: round_id(round, 1),
         layout: layout(PARAMETERS),
         chunk_bytes: CHUNK,
-        updates: vec![(site(1), 1), (site(2), 3), (site(5), 64)],
+        updates: Updates::Clear(vec![(site(1), 1), (site(2), 3), (site(5), 64)]),
         strategy,
     }
 }
@@ -62,7 +62,7 @@ async fn the_weighted_mean_moves_the_model_and_the_digest_is_that_of_its_bytes()
     let start = vector(0);
     store(&blobs, &BlobName::version(round_id(1, 1).study, 0), &start).await;
     with_updates(1, &blobs).await;
-    let job = job(1, plan::Strategy::FedAvg { learning_rate: 0.5 });
+    let mut job = job(1, plan::Strategy::FedAvg { learning_rate: 0.5 });
     let digest = job.run(&blobs).await.expect("sound updates");
     let next = load(&blobs, &BlobName::version(round_id(1, 1).study, 1)).await;
     let expected: Vec<f32> = start
@@ -85,7 +85,7 @@ async fn doing_it_twice_gives_the_same_bytes() {
     )
     .await;
     with_updates(1, &blobs).await;
-    let job = job(
+    let mut job = job(
         1,
         plan::Strategy::FedAvgM {
             learning_rate: 1.0,
@@ -143,7 +143,7 @@ async fn a_step_that_overflows_names_its_position() {
         let name = BlobName::update(round_id(1, 1), site(id));
         store(&blobs, &name, &[f32::MAX; PARAMETERS]).await;
     }
-    let job = job(1, plan::Strategy::FedAvg { learning_rate: 0.5 });
+    let mut job = job(1, plan::Strategy::FedAvg { learning_rate: 0.5 });
     let error = job.run(&blobs).await.expect_err("an overflow");
     assert!(matches!(error, AggregationError::NotFinite(300)), "{error}");
     assert!(error.is_lasting());
@@ -158,7 +158,7 @@ async fn an_update_that_is_gone_is_named() {
         &vector(0),
     )
     .await;
-    let job = job(1, plan::Strategy::default());
+    let mut job = job(1, plan::Strategy::default());
     let error = job.run(&blobs).await.expect_err("no updates");
     assert!(error.is_lasting());
     assert!(error.to_string().contains("1.1/1 is missing"), "{error}");

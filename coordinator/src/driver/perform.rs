@@ -1,14 +1,17 @@
 //! What each effect does. Every one looks at where the study is first: it may have been performed
 //! before, or the study may have moved on.
 
-use consilium_proto::{ModelDigest, OutOfRange, RoundId, RoundSpec, SiteId, StudyId, wire};
+use consilium_privacy::secagg::coordinator as secagg;
+use consilium_proto::{
+    ModelDigest, OutOfRange, RoundId, RoundSpec, SecureAggregation, SiteId, StudyId, wire,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tracing::warn;
 
-use super::{DriveError, Driver, is_at};
+use super::{DriveError, Driver, SecureError, is_at};
 use crate::{
-    aggregation::{Aggregation, AggregationError},
+    aggregation::{Aggregation, AggregationError, MaskedSum, Summed, Updates},
     audit_log::Entry,
     blobs::BlobName,
     chronicle, publication,
@@ -39,7 +42,10 @@ impl<S: Store> Driver<S> {
         };
         let (input, change) = match effect {
             Effect::Draw(round) => self.draw(&record, round, change).await?,
-            Effect::Aggregate(round) => self.aggregate(&record, round, change).await?,
+            Effect::Aggregate(round) => match self.aggregate(&record, round, change).await? {
+                Some(rest) => rest,
+                None => return Ok(()),
+            },
             Effect::Discard(round) => (self.discard(&record, round).await?, change),
             Effect::Release => self.release(&record, change).await?,
             // Stored with the change that it tells about.
@@ -80,6 +86,13 @@ impl<S: Store> Driver<S> {
             .iter()
             .find(|version| version.number == study.version());
         let start = start.ok_or_else(|| OutOfRange::new("version", "stored", study.version()))?;
+        let deadline = now + rules.deadline;
+        let secure_aggregation = SecureAggregation::of(
+            &record.plan,
+            record.layout.parameters(),
+            rules.cohort as usize,
+            super::secure::end_of(now, deadline).0,
+        );
         let spec = RoundSpec {
             round: id,
             roster_epoch: roster.epoch(),
@@ -90,8 +103,10 @@ impl<S: Store> Driver<S> {
             cohort: draw_from(approving, rules.cohort as usize)?,
             quorum: rules.quorum,
             issued_at: now.0,
-            deadline: (now + rules.deadline).0,
+            deadline: deadline.0,
             chunk_bytes: record.chunk_bytes,
+            secure_aggregation: secure_aggregation
+                .map_err(|error| SecureError::Terms(error.into()))?,
         };
         let round = Round::open(&spec, rules.grace);
         let change = Change {
@@ -101,57 +116,87 @@ impl<S: Store> Driver<S> {
         Ok((Some(Input::Drawn(round)), change))
     }
 
+    /// Sums and moves the model; nothing is left to apply where the attempt's machine had to be told
+    /// in the same transaction.
     async fn aggregate(
         &self,
         record: &StudyRecord,
         id: RoundId,
         change: Change,
-    ) -> Result<(Option<Input>, Change), DriveError> {
+    ) -> Result<Option<(Option<Input>, Change)>, DriveError> {
         let round = record.study.round().filter(|round| round.id() == id);
-        let updates = match round.map(Round::phase) {
-            Some(RoundPhase::Aggregating { updates }) => updates,
-            _ => return Ok((None, change)),
+        let (round, updates) = match round.map(|round| (round, round.phase())) {
+            Some((round, RoundPhase::Aggregating { updates })) => (round, updates),
+            _ => return Ok(Some((None, change))),
         };
-        let weights: Vec<_> = updates
-            .iter()
-            .map(|(&site, receipt)| (site, receipt.weight))
-            .collect();
+        let updates = match round.is_secure() {
+            true => match self.opening(id).await? {
+                Some((terms, opening)) => {
+                    let sum = MaskedSum::new(id, terms, opening, record.chunk_bytes);
+                    Updates::Masked(Box::new(sum))
+                }
+                None => return Err(SecureError::Closed(id).into()),
+            },
+            false => Updates::Clear(
+                (updates.iter())
+                    .map(|(&site, receipt)| (site, receipt.weight.unwrap_or(1)))
+                    .collect(),
+            ),
+        };
         let aggregation = Aggregation {
             round: id,
             layout: record.layout.clone(),
             chunk_bytes: record.chunk_bytes,
-            updates: weights,
+            updates,
             strategy: record.plan.strategy,
         };
-        let model = match self.on_own_thread(aggregation).await {
-            Ok(model) => model,
+        let (model, sum) = match self.on_own_thread(aggregation).await {
+            Ok(combined) => combined,
             Err(error) if error.is_lasting() => {
                 warn!(round = %id, %error, "updates could not be combined");
                 let reason = error.to_string();
-                let input = Input::Round(id, round::Input::AggregationFailed { reason });
-                return Ok((Some(input), change));
+                let input = round::Input::AggregationFailed { reason };
+                if round.is_secure() {
+                    let told = secagg::Input::NotPlausible;
+                    self.conclude(id, told, input, change).await?;
+                    return Ok(None);
+                }
+                return Ok(Some((Some(Input::Round(id, input)), change)));
             }
             Err(AggregationError::Blob(error)) => return Err(error.into()),
             Err(error) => return Err(publication::CardError::Model(error).into()),
         };
-        let version = self.version(record, id, model).await?;
+        let version = self.version(record, id, model, sum.as_ref()).await?;
         let change = Change {
             version: Some((id.study, version)),
             ..change
         };
-        Ok((
-            Some(Input::Round(id, round::Input::Aggregated { model })),
-            change,
-        ))
+        let input = round::Input::Aggregated { model };
+        let Some(sum) = sum else {
+            return Ok(Some((Some(Input::Round(id, input)), change)));
+        };
+        let told = secagg::Input::Published {
+            sum: sum.digest,
+            model: *model.as_bytes(),
+        };
+        self.conclude(id, told, input, change).await?;
+        Ok(None)
     }
 
     /// Sums on a blocking thread: opening and adding a model's chunks is work, not waiting.
     async fn on_own_thread(
         &self,
-        aggregation: Aggregation,
-    ) -> Result<ModelDigest, AggregationError> {
+        mut aggregation: Aggregation,
+    ) -> Result<(ModelDigest, Option<Summed>), AggregationError> {
         let (blobs, runtime) = (self.blobs.clone(), tokio::runtime::Handle::current());
-        let work = move || runtime.block_on(aggregation.run(&blobs));
+        let work = move || {
+            let model = runtime.block_on(aggregation.run(&blobs))?;
+            let sum = match aggregation.updates {
+                Updates::Masked(sum) => sum.finish(),
+                Updates::Clear(_) => None,
+            };
+            Ok((model, sum))
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(outcome) => outcome,
             // The thread panicked, or the program ends: either way it is for the caller.
@@ -164,6 +209,7 @@ impl<S: Store> Driver<S> {
         record: &StudyRecord,
         id: RoundId,
         model: ModelDigest,
+        sum: Option<&Summed>,
     ) -> Result<wire::Version, DriveError> {
         let counted = record.study.round().map(Round::updates).unwrap_or_default();
         let updates = self.store.updates(id).await?;
@@ -177,6 +223,7 @@ impl<S: Store> Driver<S> {
             model_digest: model.as_bytes().to_vec(),
             published_at: self.clock.now().0,
             contributions,
+            sums: sum.map(|sum| wire::Sums { weight: sum.weight }),
         })
     }
 
@@ -187,6 +234,7 @@ impl<S: Store> Driver<S> {
         record: &StudyRecord,
         id: RoundId,
     ) -> Result<Option<Input>, DriveError> {
+        self.abandon(id).await?;
         self.blobs.delete(&BlobName::updates(id)).await?;
         if record.study.version() >= id.round {
             self.blobs

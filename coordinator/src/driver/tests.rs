@@ -118,6 +118,7 @@ impl<S: Store> Process<S> {
             ..record(plan(u32::from(SITES), ROUNDS))
         };
         let version = wire::Version {
+            sums: None,
             number: 0,
             model_digest: start.digest(&record.layout).as_bytes().to_vec(),
             published_at: NOW.0,
@@ -226,7 +227,7 @@ fn statement(
         layout_digest: layout.digest(),
         update_digest: update.digest(&layout),
         transfer: ChunkPlan::new(4 * PARAMETERS as u64, CHUNK).expect("a sound plan"),
-        weight,
+        weight: Some(weight),
         charge: None,
     }
 }

@@ -72,6 +72,7 @@ async fn a_card_holds_the_digest_of_the_file_and_what_every_site_spent() {
         .await
         .expect("memory");
     let version = |number, contributions| wire::Version {
+        sums: None,
         number,
         model_digest: model.as_bytes().to_vec(),
         published_at: 1_800_000_060_000,
@@ -90,7 +91,7 @@ async fn a_card_holds_the_digest_of_the_file_and_what_every_site_spent() {
     let file = to_safetensors(&record.layout, &vector());
     assert_eq!(card.safetensors_sha256, Digest::plain(&file));
     assert_eq!(card.sites[0].epsilon, Some(2.5));
-    assert_eq!((card.sites[1].weight, card.sites[1].rounds), (2, 1));
+    assert_eq!((card.sites[1].weight, card.sites[1].rounds), (Some(2), 1));
     assert!(!card.secure_aggregation);
     assert!(card.intended_use.starts_with("Research use only"));
     assert_eq!(card.published_at, "2027-01-15T08:01:00Z");
@@ -109,7 +110,7 @@ fn finish(record: &mut StudyRecord, model: ModelDigest) {
     let active = sites([1]).into_iter().collect();
     let receipt = Receipt {
         update: model,
-        weight: 1,
+        weight: Some(1),
     };
     let id = study.next();
     let spec = consilium_proto::RoundSpec {

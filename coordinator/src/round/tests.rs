@@ -17,7 +17,7 @@ fn model(byte: u8) -> ModelDigest {
 fn update(id: u16, byte: u8) -> Input {
     let receipt = Receipt {
         update: model(byte),
-        weight: 1,
+        weight: Some(1),
     };
     Input::UpdateStored {
         site: site(id),

@@ -2,14 +2,22 @@
 //!
 //! Causes inside the coordinator go to the log; a caller gets what it can act on.
 
+use consilium_privacy::secagg::coordinator::Refusal as Refused;
 use consilium_proto::ErrorCode;
 use tonic::Status;
 use tracing::{error, warn};
 
 use crate::{
-    aggregation::AggregationError, blobs::BlobError, certificates::CertificateError,
-    driver::DriveError, publication::CardError, roster::MembersError, store::StoreError,
-    submission::SubmitError, transparency::HeadError, uploads::UploadError,
+    aggregation::AggregationError,
+    blobs::BlobError,
+    certificates::CertificateError,
+    driver::{DriveError, SecureError},
+    publication::CardError,
+    roster::MembersError,
+    store::StoreError,
+    submission::SubmitError,
+    transparency::HeadError,
+    uploads::UploadError,
 };
 
 /// An error that a caller is told about.
@@ -154,6 +162,7 @@ fn of_drive(error: &DriveError) -> Part<'_> {
     match error {
         DriveError::Unknown(_) => Part::Own(ErrorCode::Missing),
         DriveError::Refused(_) | DriveError::Taken(_) => Part::Own(ErrorCode::Precondition),
+        DriveError::Secure(error) => Part::Own(of_secure(error)),
         DriveError::Store(error) => Part::Inner(error),
         DriveError::Members(error) => Part::Inner(error),
         DriveError::Blob(error) => Part::Inner(error),
@@ -162,10 +171,19 @@ fn of_drive(error: &DriveError) -> Part<'_> {
     }
 }
 
+fn of_secure(error: &SecureError) -> ErrorCode {
+    match error {
+        SecureError::Refused(Refused::NotInCohort(_)) => ErrorCode::Denied,
+        SecureError::Refused(Refused::OutOfPhase { .. } | Refused::Answered(_))
+        | SecureError::Closed(_) => ErrorCode::Precondition,
+        SecureError::Refused(_) => ErrorCode::Invalid,
+        _ => ErrorCode::Internal,
+    }
+}
+
 fn of_submit(error: &SubmitError) -> Part<'_> {
     match error {
         SubmitError::Malformed(_)
-        | SubmitError::SecureAggregation
         | SubmitError::CohortTooLarge { .. }
         | SubmitError::Chunk(_)
         | SubmitError::NotFinite(_)
@@ -184,6 +202,7 @@ fn of_upload(error: &UploadError) -> Part<'_> {
         UploadError::NotASite => Part::Own(ErrorCode::Denied),
         UploadError::Statement(_)
         | UploadError::Mismatch { .. }
+        | UploadError::Masked { .. }
         | UploadError::Chunk { .. }
         | UploadError::NotFinite { .. }
         | UploadError::OtherBytes { .. }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use consilium_privacy::secagg::message::{ToCoordinator, ToSite};
 use consilium_proto::{
     RoundId, SiteId,
     wire::{self, rounds_server::Rounds, upload_message::Part},
@@ -10,9 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Coordinator, caller, invalid, next, refusal::status, shutting_down};
 use crate::{
-    round,
-    store::{Change, Store},
-    study::Input,
+    driver::Next,
+    store::Store,
     uploads::{Begun, UploadError},
 };
 
@@ -107,8 +107,13 @@ impl<S: Store> Rounds for RoundsService<S> {
                 () = upload.superseded() => return Err(status(UploadError::Superseded)),
             };
             let Some(message) = message else { break };
-            let Some(Part::Chunk(chunk)) = message.part else {
-                return Err(invalid("after its statement, an upload holds chunks only"));
+            let chunk = match message.part {
+                Some(Part::Chunk(chunk)) => chunk,
+                Some(Part::Trailer(trailer)) if upload.is_masked() => {
+                    upload.close(trailer);
+                    break;
+                }
+                _ => return Err(invalid("after its statement, an upload holds chunks only")),
             };
             match upload.take(chunk.index, &chunk.data).await {
                 Ok(()) => {}
@@ -133,13 +138,76 @@ impl<S: Store> Rounds for RoundsService<S> {
         let message = request.into_inner();
         let reason = message.reason().try_into().map_err(invalid)?;
         let round = round_of(message.round)?;
-        let input = Input::Round(round, round::Input::Declined { site, reason });
-        let applied = self
-            .0
-            .driver
-            .apply(round.study, Some(site.0), input, Change::default());
-        applied.await.map_err(status)?;
+        let declined = self.0.driver.decline(round, site, reason);
+        declined.await.map_err(status)?;
         Ok(Response::new(wire::Empty {}))
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<wire::SiteMessage>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        use wire::site_message::Message;
+
+        let site = site(&request)?;
+        let wire::SiteMessage { round, message } = request.into_inner();
+        let round = round_of(round)?;
+        let message = match message {
+            Some(Message::Keys(bytes)) => ToCoordinator::Keys(bytes),
+            Some(Message::Shares(bytes)) => ToCoordinator::Shares(bytes),
+            Some(Message::Confirmation(bytes)) => ToCoordinator::Confirm(bytes),
+            Some(Message::Answer(bytes)) => ToCoordinator::Unmask(bytes),
+            Some(Message::Complaint(bytes)) => ToCoordinator::Complaint(bytes),
+            None => return Err(invalid("the message is missing")),
+        };
+        let heard = self.0.driver.hear(round, site, message);
+        heard.await.map_err(status)?;
+        Ok(Response::new(wire::Empty {}))
+    }
+
+    async fn next_message(
+        &self,
+        request: Request<wire::MessageRequest>,
+    ) -> Result<Response<wire::CoordinatorMessage>, Status> {
+        let site = site(&request)?;
+        let request = request.into_inner();
+        let round = round_of(request.round)?;
+        let wait = Duration::from_secs(request.wait_seconds.into()).min(LONGEST_WAIT);
+        let Coordinator { driver, stop, .. } = &*self.0;
+        let mut moves = driver.moves();
+        let wait = tokio::time::sleep(wait);
+        tokio::pin!(wait);
+        loop {
+            moves.mark_unchanged();
+            let next = driver.next_message(round, site).await.map_err(status)?;
+            match next {
+                Next::Message(message) => return Ok(Response::new(to_wire(message))),
+                Next::Wait if wait.is_elapsed() => {
+                    return Ok(Response::new(wire::CoordinatorMessage::default()));
+                }
+                Next::Wait => {}
+            }
+            tokio::select! {
+                () = &mut wait => {}
+                _ = moves.changed() => {}
+                () = stop.cancelled() => return Err(shutting_down()),
+            }
+        }
+    }
+}
+
+fn to_wire(message: ToSite) -> wire::CoordinatorMessage {
+    use wire::coordinator_message::Message;
+
+    let message = match message {
+        ToSite::PeerKeys(bytes) => Message::PeerKeys(bytes),
+        ToSite::PeerShares(bytes) => Message::PeerShares(bytes),
+        ToSite::Survivors(bytes) => Message::Survivors(bytes),
+        ToSite::Confirmations(bytes) => Message::Confirmations(bytes),
+        ToSite::Outcome(bytes) => Message::Outcome(bytes),
+    };
+    wire::CoordinatorMessage {
+        message: Some(message),
     }
 }
 

@@ -372,6 +372,7 @@ mod tests {
             charge: Some(charge),
         };
         let version = |number| wire::Version {
+            sums: None,
             number,
             model_digest: vec![7; 32],
             published_at: 1_800_000_000_000,

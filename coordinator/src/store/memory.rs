@@ -18,6 +18,7 @@ struct Tables {
     studies: BTreeMap<StudyId, StudyRecord>,
     specs: BTreeMap<RoundId, Signed>,
     updates: BTreeMap<(RoundId, SiteId), Update>,
+    journals: BTreeMap<RoundId, Vec<Vec<u8>>>,
     versions: BTreeMap<(StudyId, u32), wire::Version>,
     releases: BTreeMap<StudyId, Release>,
     epochs: Vec<Signed>,
@@ -79,6 +80,13 @@ impl Tables {
                 .is_some()
         {
             return Err(StoreError::Conflict);
+        }
+        if let Some(journal) = change.journal {
+            let lines = self.journals.entry(journal.round).or_default();
+            if journal.first != lines.len() as u64 {
+                return Err(StoreError::Conflict);
+            }
+            lines.extend(journal.lines);
         }
         if let Some((study, version)) = change.version
             && self
@@ -173,6 +181,15 @@ impl Store for MemoryStore {
 
     async fn spec(&self, round: RoundId) -> Result<Option<Signed>, StoreError> {
         Ok(self.tables().specs.get(&round).cloned())
+    }
+
+    async fn journal(&self, round: RoundId) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self
+            .tables()
+            .journals
+            .get(&round)
+            .cloned()
+            .unwrap_or_default())
     }
 
     async fn updates(&self, round: RoundId) -> Result<Vec<Update>, StoreError> {

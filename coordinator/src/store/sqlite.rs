@@ -202,6 +202,7 @@ impl Store for SqliteStore {
             writer.study(write).await?;
         }
         writer.results(&change).await?;
+        writer.journal(&change).await?;
         writer.members(&change).await?;
         writer.leaf(&change).await?;
         writer.effects(&change).await?;
@@ -240,6 +241,17 @@ impl Store for SqliteStore {
                 .bind(round.attempt);
         let rows = self.rows(query).await?;
         rows.first().map(|row| signed(row, "spec")).transpose()
+    }
+
+    async fn journal(&self, round: RoundId) -> Result<Vec<Vec<u8>>, StoreError> {
+        let query = sqlx::query(
+            "SELECT line FROM journal WHERE study = ? AND round = ? AND attempt = ? ORDER BY number",
+        )
+        .bind(id(round.study))
+        .bind(round.round)
+        .bind(round.attempt);
+        let read = |row: &SqliteRow| row.try_get(0).map_err(corrupt("journal"));
+        self.rows(query).await?.iter().map(read).collect()
     }
 
     async fn updates(&self, round: RoundId) -> Result<Vec<Update>, StoreError> {

@@ -422,6 +422,10 @@ impl<S: Store> Store for Mortal<S> {
         self.alive()?.spec(round).await
     }
 
+    async fn journal(&self, round: RoundId) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.alive()?.journal(round).await
+    }
+
     async fn updates(&self, round: RoundId) -> Result<Vec<Update>, StoreError> {
         self.alive()?.updates(round).await
     }

@@ -49,7 +49,7 @@ fn running(rounds: u32) -> (Study, RoundId) {
 fn answer(study: &mut Study, round: RoundId, id: u16) -> Result<Vec<Effect>, Refusal> {
     let receipt = Receipt {
         update: ModelDigest(Digest::plain(&[id as u8])),
-        weight: 1,
+        weight: Some(1),
     };
     let input = round::Input::UpdateStored {
         site: site(id),

@@ -274,7 +274,7 @@ async fn unsound_submissions_get_one_clear_message_each_and_leave_nothing() {
         (
             with_plan(&|plan| plan["secure_aggregation"] = true.into()),
             chunks(),
-            "plan field `secure_aggregation`: this version cannot do it yet",
+            "plan field `cohort.size`: must be 3 to 255 with secure aggregation, found 1",
         ),
         (
             with_plan(&|plan| plan["cohort"]["size"] = 5.into()),

@@ -27,7 +27,7 @@ pub(crate) fn upload_of(spec: &Signed, _: &Node, update: &ParameterVector) -> Up
             layout_digest: layout().digest(),
             update_digest: update.digest(&layout()),
             transfer: transfer(update, CHUNK).chunks,
-            weight: 1,
+            weight: Some(1),
             charge: None,
         },
         chunks: chunks_of(&update.to_bytes(), CHUNK),
@@ -198,8 +198,14 @@ async fn statements_that_do_not_fit_the_round_are_refused_and_written_down() {
             sound().stating(|s| s.charge = Some(charge)),
             "must be without charge, found charged",
         ),
-        (sound().stating(|s| s.weight = 65), "weight must be 1 to 64"),
-        (sound().stating(|s| s.weight = 0), "weight must be 1 to 64"),
+        (
+            sound().stating(|s| s.weight = Some(65)),
+            "weight must be 1 to 64",
+        ),
+        (
+            sound().stating(|s| s.weight = None),
+            "weight must be stated",
+        ),
     ];
     let count = cases.len() - 2;
     for (upload, expected) in cases {

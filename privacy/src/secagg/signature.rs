@@ -14,7 +14,7 @@ use super::{
 const SIGNATURE: usize = 64;
 
 /// Signs for a member of the federation with its identity key.
-pub trait Signer: Send {
+pub trait Signer: Send + Sync {
     /// Ed25519 signature of these very bytes.
     fn sign(&self, message: &[u8]) -> [u8; 64];
 }

@@ -12,7 +12,7 @@ use consilium_agent::{
     membership::Membership,
     store::Store,
 };
-use consilium_proto::{ErrorCode, PlanDigest, StudyId, plan::Mode};
+use consilium_proto::{ErrorCode, Plan, PlanDigest, StudyId, plan::Mode};
 use serde_json::json;
 
 use super::Folder;
@@ -159,11 +159,21 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
             "{}\n",
             output::table(&cells.collect::<Vec<_>>())
         ))?;
-        if plan.privacy.mode == Mode::None {
-            output::note(output::red("this study trains without privacy"));
-        }
+        warn(plan);
     }
     Ok(())
+}
+
+/// Says in red what a study leaves unprotected.
+fn warn(plan: &Plan) {
+    if plan.privacy.mode == Mode::None {
+        output::note(output::red("this study trains without privacy"));
+    }
+    if !plan.secure_aggregation {
+        output::note(output::red(
+            "this study shows this hospital's own update to the coordinator",
+        ));
+    }
 }
 
 fn decision(candidate: &Candidate) -> &'static str {
@@ -192,9 +202,7 @@ async fn ask(store: &Store, id: StudyId) -> Result<PlanDigest> {
         return refuse(ErrorCode::Invalid, message);
     }
     output::note(toml::to_string(&study.plan).context("writing the plan")?);
-    if study.plan.privacy.mode == Mode::None {
-        output::note(output::red("this study trains without privacy"));
-    }
+    warn(&study.plan);
     output::note("Approve exactly this plan? [y/N]");
     let mut answer = String::new();
     stdin()

@@ -105,6 +105,29 @@ impl Writer<'_> {
         Ok(())
     }
 
+    pub(super) async fn journal(&mut self, change: &Change) -> Result<(), StoreError> {
+        let Some(journal) = &change.journal else {
+            return Ok(());
+        };
+        let round = journal.round;
+        for (number, line) in (journal.first..).zip(&journal.lines) {
+            let query = sqlx::query(
+                "INSERT INTO journal SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?4 = \
+                 (SELECT coalesce(max(number) + 1, 0) FROM journal \
+                 WHERE study = ?1 AND round = ?2 AND attempt = ?3)",
+            )
+            .bind(id(round.study))
+            .bind(round.round)
+            .bind(round.attempt)
+            .bind(number as i64)
+            .bind(line);
+            if self.run(query).await? != 1 {
+                return Err(StoreError::Conflict);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn members(&mut self, change: &Change) -> Result<(), StoreError> {
         if let Some((number, epoch)) = &change.epoch {
             let query = sqlx::query(

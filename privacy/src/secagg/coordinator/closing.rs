@@ -27,7 +27,7 @@ impl Coordinator {
             Phase::Unmasking(_) => self.schedule.answers,
             Phase::Opened { .. } | Phase::Published { .. } | Phase::Failed(_) => return vec![],
         };
-        match self.is_complete() || now >= until {
+        match self.is_complete() || self.is_hopeless() || now >= until {
             true => self.close(),
             false => vec![],
         }
@@ -62,6 +62,60 @@ impl Coordinator {
             }
             Phase::Opened { .. } | Phase::Published { .. } | Phase::Failed(_) => false,
         }
+    }
+
+    /// Whether too few can still come because others have left: waiting would change nothing.
+    fn is_hopeless(&self) -> bool {
+        let may_come = |site: &SiteId, there: bool| there || !self.gone.contains(site);
+        let possible = match &self.phase {
+            Phase::Keys(keys) => (self.terms.members().iter())
+                .filter(|member| may_come(&member.id, keys.received.contains_key(&member.id)))
+                .count(),
+            Phase::Shares(shares) => (shares.keys.keys())
+                .filter(|site| may_come(site, shares.received.contains_key(site)))
+                .count(),
+            Phase::Uploads { dealers, uploads } => (dealers.by_site.keys())
+                .filter(|site| may_come(site, uploads.contains_key(site)))
+                .count(),
+            _ => return false,
+        };
+        possible < self.terms.threshold()
+    }
+
+    /// How many sites have sent what the present phase is for.
+    pub fn answered(&self) -> usize {
+        match &self.phase {
+            Phase::Keys(keys) => keys.received.len(),
+            Phase::Shares(shares) => shares.received.len(),
+            Phase::Uploads { uploads, .. } => uploads.len(),
+            Phase::Confirming(confirming) => confirming.received.len(),
+            Phase::Unmasking(unmasking) => unmasking.answered.len(),
+            Phase::Opened { .. } | Phase::Published { .. } | Phase::Failed(_) => 0,
+        }
+    }
+
+    /// Whether a site that asks for work is still of use: it may begin, or go on to its upload, or
+    /// say that it will not.
+    pub fn awaits(&self, site: SiteId) -> bool {
+        let awaited = match &self.phase {
+            Phase::Keys(_) => self.terms.has(site),
+            Phase::Shares(shares) => shares.keys.contains_key(&site),
+            Phase::Uploads { dealers, uploads } => {
+                dealers.contain(site) && !uploads.contains_key(&site)
+            }
+            _ => false,
+        };
+        awaited && !self.gone.contains(&site)
+    }
+
+    /// Whether the uploads that count are fixed, and their sites are being asked.
+    pub fn is_settling(&self) -> bool {
+        matches!(self.phase, Phase::Confirming(_) | Phase::Unmasking(_))
+    }
+
+    /// Whether the attempt has come to an end, good or bad.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Published { .. } | Phase::Failed(_))
     }
 
     /// Closes the phase with what is there: first the record of it, then what it leads to.

@@ -119,6 +119,15 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// Whether only a coordinator that cheats, or is at fault, can have caused it. The others may come
+    /// of sites that dropped out, or of one other site that lies.
+    pub fn is_grave(&self) -> bool {
+        !matches!(
+            self,
+            Self::DoesNotOpen(_) | Self::TooFewKeys { .. } | Self::TooFewDealers { .. }
+        )
+    }
+
     /// Says so to the coordinator and to whoever reads its records.
     pub(super) fn complaint(&self, from: SiteId, evidence: Vec<Vec<u8>>) -> Complaint {
         Complaint {

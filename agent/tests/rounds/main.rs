@@ -2,6 +2,7 @@
 //! what happens when an agent dies or must not take part.
 
 mod federation;
+mod secure;
 
 use std::{
     path::{Path, PathBuf},

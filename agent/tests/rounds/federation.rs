@@ -242,6 +242,14 @@ pub(crate) fn plan(rounds: u32, steps: u32, privacy: &str) -> Plan {
     Plan::from_toml(&text).expect("a sound plan")
 }
 
+/// As [`plan`], of whose updates the coordinator learns only the sum.
+pub(crate) fn secure_plan(rounds: u32, steps: u32, privacy: &str) -> Plan {
+    Plan {
+        secure_aggregation: true,
+        ..plan(rounds, steps, privacy)
+    }
+}
+
 pub(crate) const PRIVATE: &str = "clipping_norm = 1.0, epsilon = 4.0, delta = 1e-5";
 
 /// A running agent.

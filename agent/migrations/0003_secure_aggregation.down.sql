@@ -1,0 +1,2 @@
+DROP TABLE complaint;
+DROP TABLE attempt;

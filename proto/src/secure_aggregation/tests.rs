@@ -1,0 +1,161 @@
+use super::*;
+use crate::{Digest, LayoutDigest, MemberId, ModelDigest, RoundId, StudyId};
+
+const PLAN: &str = r#"
+    name = "heart"
+    task = "tabular-classification"
+    data_set = "heart"
+    classes = ["healthy", "ill"]
+    rounds = 2
+    cohort = { size = 3 }
+    table = { columns = [{ name = "age" }] }
+    network = { name = "dense", hidden = [] }
+    training = { steps = 4, batch_size = 8, learning_rate = 0.1 }
+    privacy = { clipping_norm = 1.0, noise_multiplier = 2.0, delta = 1e-6 }
+"#;
+
+const LIMITS: Limits = Limits {
+    min_cohort: 3,
+    colluding: 0,
+    honest: 3,
+};
+
+fn plan() -> Plan {
+    Plan::from_toml(PLAN).expect("a sound plan")
+}
+
+fn signer() -> Signer {
+    Signer::from_pkcs8(&Signer::generate().expect("randomness")).expect("a fresh key")
+}
+
+fn site(id: u16) -> SiteId {
+    SiteId(MemberId(id))
+}
+
+fn spec() -> RoundSpec {
+    let digest = Digest::plain(b"x");
+    RoundSpec {
+        round: RoundId {
+            study: StudyId::random().expect("randomness"),
+            round: 1,
+            attempt: 1,
+        },
+        roster_epoch: 3,
+        roster_digest: digest,
+        plan_digest: plan().digest(),
+        layout_digest: LayoutDigest(digest),
+        model_digest: ModelDigest(digest),
+        cohort: [1, 2, 5].map(site).to_vec(),
+        quorum: 3,
+        issued_at: 1,
+        deadline: 2,
+        chunk_bytes: 1 << 20,
+        secure_aggregation: SecureAggregation::of(&plan(), 4, 3, 9).expect("a grid"),
+    }
+}
+
+fn terms(spec: &RoundSpec, plan: &Plan, revoked: Option<SiteId>) -> Result<Terms, NoTerms> {
+    let keys = [1, 2, 5].map(|id| (site(id), signer().public_key()));
+    let key_of = |wanted| {
+        let known = keys.iter().find(|(site, _)| *site == wanted);
+        known
+            .filter(|(site, _)| revoked != Some(*site))
+            .map(|(_, key)| *key)
+    };
+    let signed = spec.sign(&signer());
+    spec.terms(&signed, plan, 4, key_of, LIMITS, SystemTime::UNIX_EPOCH)
+}
+
+#[test]
+fn a_round_of_the_plan_gives_terms_with_all_its_numbers() {
+    let terms = terms(&spec(), &plan(), None).expect("sound");
+    assert_eq!((terms.members().len(), terms.threshold()), (3, 3));
+    assert_eq!((terms.main(), terms.length()), (4, 5));
+    assert_eq!(terms.word(), Word::U32);
+    let Encoding::Weighted {
+        bound,
+        weight_max,
+        grid,
+    } = *terms.encoding()
+    else {
+        panic!("weighted");
+    };
+    // 2 · 0.1 · (4 + 2 · √(4 · 4) / 8)
+    assert!((bound - 1.0).abs() < 1e-12, "{bound}");
+    assert_eq!((weight_max, grid), (64, ((1 << 31) - 1) / 192 - 1));
+}
+
+#[test]
+fn numbers_that_do_not_follow_from_the_plan_are_refused_by_name() {
+    let changes: [(&str, fn(&mut SecureAggregation)); 5] = [
+        ("update bound", |it| it.update_bound *= 1.0 + 1e-6),
+        ("largest weight", |it| it.weight_max = 65),
+        ("grid", |it| it.grid -= 1),
+        ("word", |it| it.word_bits = 64),
+        ("figures", |it| it.figures.push(1.0)),
+    ];
+    for (name, change) in changes {
+        let mut spec = spec();
+        change(spec.secure_aggregation.as_mut().expect("secure"));
+        let refused = terms(&spec, &plan(), None).expect_err("another number");
+        assert!(
+            matches!(&refused, NoTerms::Unlike { what, .. } if *what == name),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_coordinator_cannot_switch_secure_aggregation_off() {
+    let without = RoundSpec {
+        secure_aggregation: None,
+        ..spec()
+    };
+    assert!(matches!(
+        terms(&without, &plan(), None),
+        Err(NoTerms::Differ)
+    ));
+    let open = Plan {
+        secure_aggregation: false,
+        ..plan()
+    };
+    assert!(matches!(terms(&spec(), &open, None), Err(NoTerms::Differ)));
+}
+
+#[test]
+fn a_revoked_site_in_the_cohort_and_a_low_threshold_are_refused() {
+    assert!(matches!(
+        terms(&spec(), &plan(), Some(site(2))),
+        Err(NoTerms::NotActive(it)) if it == site(2)
+    ));
+    let low = RoundSpec {
+        quorum: 2,
+        ..spec()
+    };
+    assert!(matches!(
+        terms(&low, &plan(), None),
+        Err(NoTerms::Terms(TermsError::Threshold { found: 2, least: 3 }))
+    ));
+}
+
+#[test]
+fn the_numbers_survive_the_wire_and_unsound_ones_do_not() {
+    let coordinator = signer();
+    let signed = spec().sign(&coordinator);
+    let opened = RoundSpec::open(&signed, &coordinator.public_key()).expect("its signature");
+    assert_eq!(opened.secure_aggregation, spec().secure_aggregation);
+    let changes: [fn(&mut SecureAggregation); 6] = [
+        |it| it.update_bound = f64::NAN,
+        |it| it.update_bound = 0.0,
+        |it| it.figures = vec![f64::INFINITY],
+        |it| it.grid = 0,
+        |it| it.word_bits = 16,
+        |it| it.end = 1,
+    ];
+    for change in changes {
+        let mut spec = spec();
+        change(spec.secure_aggregation.as_mut().expect("secure"));
+        let signed = spec.sign(&coordinator);
+        assert!(RoundSpec::open(&signed, &coordinator.public_key()).is_err());
+    }
+}
