@@ -204,7 +204,7 @@ mod tests {
         data_set = "x"
         classes = ["dark", "light"]
         rounds = 1
-        cohort = { size = 1 }
+        cohort = { size = 3 }
         image = { width = 28, height = 28 }
         network = { name = "cnn-small" }
         training = { steps = 1, batch_size = 1, learning_rate = 0.1 }

@@ -63,7 +63,7 @@ fn square() -> Square {
 fn plan() -> Plan {
     let text = format!(
         "name = \"test\"\ntask = \"tabular-classification\"\ndata_set = \"d\"\nrounds = {ROUNDS}\n\
-         classes = [\"no\", \"yes\"]\n[cohort]\nsize = 1\n\
+         classes = [\"no\", \"yes\"]\n[cohort]\nsize = 3\n\
          [[table.columns]]\nname = \"a\"\n[[table.columns]]\nname = \"b\"\n\
          [network]\nname = \"dense\"\nhidden = [300]\n\
          [training]\nsteps = {STEPS}\nbatch_size = {BATCH}\nlearning_rate = 0.5\n\

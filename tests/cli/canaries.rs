@@ -10,7 +10,7 @@ const PLAN: &str = r#"
     data_set = "points"
     classes = ["no", "yes"]
     rounds = 3
-    cohort = { size = 1 }
+    cohort = { size = 3 }
     table = { columns = [{ name = "a" }, { name = "b" }] }
     network = { name = "dense", hidden = [60] }
     training = { steps = 10, batch_size = 100, learning_rate = 0.5 }

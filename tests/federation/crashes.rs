@@ -7,7 +7,7 @@ use crate::{harness::Federation, records};
 const SITES: usize = 3;
 const ROUNDS: u32 = 6;
 
-fn plan() -> Plan {
+fn plan(secure_aggregation: bool) -> Plan {
     let text = format!(
         r#"
         name = "crashes"
@@ -15,7 +15,7 @@ fn plan() -> Plan {
         data_set = "scans"
         classes = ["a", "b"]
         rounds = {ROUNDS}
-        secure_aggregation = false
+        secure_aggregation = {secure_aggregation}
         cohort = {{ size = {SITES}, deadline = "2m" }}
         image = {{ width = 28, height = 28 }}
         network = {{ name = "cnn-small" }}
@@ -30,8 +30,17 @@ fn plan() -> Plan {
 /// charged once for it (docs/decisions/0005).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_study_survives_the_death_of_coordinator_and_agents() {
+    survives(plan(false)).await;
+}
+
+/// A site that restarts has dropped out of its attempt: the next one takes its stored update.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_study_with_secure_aggregation_survives_the_death_of_coordinator_and_agents() {
+    survives(plan(true)).await;
+}
+
+async fn survives(plan: Plan) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let plan = plan();
     let site = |site: usize| vec![records::of(&plan, &folder.path().join(site.to_string()))];
     let mut federation = Federation::found((0..SITES).map(site).collect()).await;
     let id = federation.submit(&plan).await;

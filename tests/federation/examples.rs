@@ -9,9 +9,9 @@ use crate::{
     records,
 };
 
-const SITES: usize = 2;
+const SITES: usize = 3;
 
-/// The plan as its file says, cut down to one round of one step among two sites, δ loosened to
+/// The plan as its file says, cut down to one round of one step among three sites, δ loosened to
 /// what 12 patients allow: the longer the run, the more of the same.
 fn shortened(path: &Path) -> Plan {
     let text = fs::read_to_string(path).expect("a readable example");

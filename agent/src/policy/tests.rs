@@ -74,8 +74,8 @@ fn every_objection_names_its_field() {
         ("epsilon = 1.0", "epsilon = 1.1", "`study_epsilon`"),
         ("delta = 1e-6", "delta = 1.1e-5", "`study_delta`"),
         (
-            "secure_aggregation = false\ncohort = { size = 5 }",
-            "cohort = { size = 5, quorum = 3 }",
+            "secure_aggregation = false\n[cohort]\nsize = 5",
+            "[cohort]\nsize = 5\nquorum = 3",
             "`colluding`",
         ),
         ("\"chest\"", "\"hands\"", "`data_sets`"),

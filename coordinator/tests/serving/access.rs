@@ -98,8 +98,8 @@ fn nobody_may_do_more_than_was_settled() {
         allowed(Some(Role::Site)),
         format!(
             "{enrolment} Studies/List Studies/Show Studies/Watch Studies/Decide Studies/Download \
-             Studies/Release Rounds/NextWork Rounds/UploadStatus Rounds/Upload Rounds/Decline Audit/SubmitHead \
-             Audit/NewestHead Audit/TreeHead Audit/Inclusion Audit/Consistency"
+             Studies/Release Rounds/NextWork Rounds/UploadStatus Rounds/Upload Rounds/Decline \
+             Rounds/SendMessage Rounds/NextMessage Audit/SubmitHead Audit/NewestHead Audit/TreeHead Audit/Inclusion Audit/Consistency"
         )
     );
     assert_eq!(

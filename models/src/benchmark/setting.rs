@@ -81,7 +81,7 @@ impl Setting {
         let (batch, steps) = (cell.batch, cell.network.steps() + 1);
         let text = format!(
             "name = \"bench\"\ntask = \"{kind}-classification\"\ndata_set = \"d\"\nrounds = 1\n\
-             classes = [\"0\", \"1\"]\n[cohort]\nsize = 1\n{input}\n[network]\n{network}\n[training]\n\
+             classes = [\"0\", \"1\"]\n[cohort]\nsize = 3\n{input}\n[network]\n{network}\n[training]\n\
              steps = {steps}\nbatch_size = {batch}\nlearning_rate = 0.01\n[privacy]\n{privacy}\n"
         );
         let plan = Plan::from_toml(&text)?;

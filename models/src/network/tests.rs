@@ -32,7 +32,7 @@ fn plan(network: &str, image: Option<[usize; 3]>, columns: usize, classes: usize
     };
     let text = format!(
         "name = \"test\"\ntask = \"{task}\"\ndata_set = \"d\"\nrounds = 1\n\
-         classes = [{}]\n[cohort]\nsize = 1\n{input}\n[network]\n{network}\n\
+         classes = [{}]\n[cohort]\nsize = 3\n{input}\n[network]\n{network}\n\
          [training]\nsteps = 1\nbatch_size = 1\nlearning_rate = 0.1\n[privacy]\nmode = \"none\"\n",
         classes.join(", ")
     );

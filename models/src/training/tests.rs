@@ -47,7 +47,7 @@ fn image_plan() -> Plan {
 fn plan(task: &str, input: &str, network: &str, training: &str, privacy: &str) -> Plan {
     let text = format!(
         "name = \"test\"\ntask = \"{task}\"\ndata_set = \"d\"\nrounds = 1\nclasses = [\"no\", \"yes\"]\n\
-         [cohort]\nsize = 1\n{input}\n[network]\n{network}\n[training]\n{training}\n\
+         [cohort]\nsize = 3\n{input}\n[network]\n{network}\n[training]\n{training}\n\
          [privacy]\n{privacy}\n"
     );
     Plan::from_toml(&text).expect("a sound plan")
