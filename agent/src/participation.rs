@@ -9,6 +9,7 @@
 mod assignment;
 mod charging;
 mod download;
+mod report;
 mod round;
 mod secure;
 mod upload;

@@ -110,7 +110,9 @@ impl Noise {
         let noise_multiplier = match guarantee.target {
             NoiseTarget::Multiplier(sigma) => NoiseMultiplier::try_from(sigma)?,
             NoiseTarget::Epsilon(epsilon) => {
-                let (epsilon, delta) = (epsilon.try_into()?, guarantee.delta.try_into()?);
+                // A pure release adds its ε at every order, so what reports cost is taken off.
+                let epsilon = Epsilon::try_from(epsilon - plan.report_epsilon())?;
+                let delta = guarantee.delta.try_into()?;
                 calibrate(epsilon, delta, sampling_rate, total_steps(plan)?)?
             }
         };
@@ -289,7 +291,8 @@ fn epsilon_of(
         (NoiseTarget::Multiplier(_), Some(size)) => {
             let charge = Noise::of(plan, guarantee, size)?.charge(total_steps(plan)?);
             let delta = Delta::try_from(guarantee.delta)?;
-            Ok(Some(Rdp::new().epsilon(&[charge], delta)))
+            let training = Rdp::new().epsilon(&[charge], delta);
+            Ok(Some(training + plan.report_epsilon()))
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod imaging;
 mod privacy;
+mod report;
 mod training;
 mod update_bound;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     imaging::{Augmentation, Denoise, Flip, ImageInput, Network},
     privacy::{Clipping, DELTA_LIMIT, Guarantee, Mode, NoiseTarget, Privacy, Unit},
+    report::{Figure, Report},
     training::{Adaptive, Loss, Optimizer, Schedule, Strategy, Training},
 };
 use crate::{Digest, PlanDigest};
@@ -93,6 +95,9 @@ pub struct Plan {
     pub strategy: Strategy,
     /// What protects the patients.
     pub privacy: Privacy,
+    /// What sites tell about the model on their own patients. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
 }
 
 /// What a study learns.
@@ -249,7 +254,8 @@ impl Plan {
         self.network.check(self.image.as_ref())?;
         self.training.check(self.task)?;
         self.strategy.check()?;
-        self.privacy.check(self.training.batch_size)
+        self.privacy.check(self.training.batch_size)?;
+        self.check_report()
     }
 
     fn check_classes(&self) -> Result<(), PlanError> {

@@ -10,8 +10,10 @@ use consilium_privacy::secagg::{
 };
 
 use crate::{
-    OutOfRange, Plan, PublicKey, RoundSpec, Signed, Signer, SiteId, plan::Mode,
-    round_spec::WEIGHT_LIMIT, wire,
+    OutOfRange, Plan, PublicKey, RoundSpec, Signed, Signer, SiteId,
+    plan::{Figure, Mode},
+    round_spec::WEIGHT_LIMIT,
+    wire,
 };
 
 /// Largest relative difference of two computations of one update bound: logarithms differ in their
@@ -108,6 +110,7 @@ impl SecureAggregation {
     /// A cohort so large that no grid fits a word.
     pub fn of(
         plan: &Plan,
+        round: u32,
         parameters: usize,
         cohort: usize,
         end: u64,
@@ -122,7 +125,9 @@ impl SecureAggregation {
             weight_max: WEIGHT_LIMIT,
             grid,
             word_bits: plan.word_bits(),
-            figures: Vec::new(),
+            figures: (plan.figures(round).into_iter())
+                .flat_map(Figure::largest)
+                .collect(),
             end,
         }))
     }
@@ -180,7 +185,7 @@ impl RoundSpec {
             .secure_aggregation
             .as_ref()
             .map_or(0, |secure| secure.end);
-        let expected = SecureAggregation::of(plan, parameters, sites, end)?;
+        let expected = SecureAggregation::of(plan, self.round.round, parameters, sites, end)?;
         let (Some(secure), Some(expected)) = (&self.secure_aggregation, expected) else {
             return Err(NoTerms::Differ);
         };

@@ -170,7 +170,7 @@ struct Terms {
 }
 
 /// What the study may spend here: the plan's own target, or what the policy allows one study.
-fn cap_of(guarantee: &Guarantee, policy: &Policy) -> Result<Budget, OutOfRange> {
+pub(super) fn cap_of(guarantee: &Guarantee, policy: &Policy) -> Result<Budget, OutOfRange> {
     let epsilon = match guarantee.target {
         NoiseTarget::Epsilon(epsilon) => epsilon.try_into()?,
         NoiseTarget::Multiplier(_) => policy.study_epsilon,

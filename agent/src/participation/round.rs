@@ -328,6 +328,8 @@ impl Agent {
             Ok(paid) => paid,
             Err(declined) => return Ok(Err(declined)),
         };
+        self.report(assignment, &network, &weights, &set, now)
+            .await?;
         let work = Work {
             study,
             round: number,

@@ -207,6 +207,7 @@ impl Agent {
         update: Arc<PrivateUpdate>,
     ) -> Answer<Encoded> {
         let round = assignment.spec.round;
+        let figures = self.figures(assignment).await?;
         let weight = weight_of(self.public_size(assignment).await?);
         let Some(terms) = talk.site.as_ref().map(|site| site.terms().clone()) else {
             return Ok(Err(failed("the attempt is over")));
@@ -220,7 +221,7 @@ impl Agent {
             if encoding::bring_within(&mut values, bound) {
                 warn!(%round, bound, "the update was longer than the bound, and is scaled down");
             }
-            encoding::encode(&terms, &values, weight, &[])
+            encoding::encode(&terms, &values, weight, &figures)
         });
         Ok(encoded.await.map_err(failed))
     }

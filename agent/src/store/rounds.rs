@@ -162,6 +162,56 @@ impl Store {
         }
     }
 
+    /// Seals what a round reports besides its update. Blocks while it does.
+    ///
+    /// # Errors
+    /// The disk is full, or the folder cannot be written.
+    pub fn keep_figures(
+        &self,
+        id: StudyId,
+        number: u32,
+        figures: &[f64],
+    ) -> Result<(), StoreError> {
+        let bytes: Vec<u8> = figures
+            .iter()
+            .flat_map(|figure| figure.to_le_bytes())
+            .collect();
+        let folder = self.folder.join("spool");
+        std::fs::create_dir_all(&folder).map_err(|source| StoreError::Folder {
+            path: folder,
+            source,
+        })?;
+        let file = self.figures_file(id, number);
+        let context = format!("{}/figures", context(id, number));
+        Ok(seal::write_sealed(&file, &self.key, &context, &bytes)?)
+    }
+
+    /// What a round reports besides its update; none if that was never made. Blocks while it opens it.
+    ///
+    /// # Errors
+    /// The file cannot be read or opened.
+    pub fn kept_figures(&self, id: StudyId, number: u32) -> Result<Option<Vec<f64>>, StoreError> {
+        let file = self.figures_file(id, number);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let context = format!("{}/figures", context(id, number));
+        let bytes = seal::read_sealed(&file, &self.key, &context)?;
+        let (figures, _) = bytes.as_chunks::<8>();
+        Ok(Some(
+            figures
+                .iter()
+                .map(|figure| f64::from_le_bytes(*figure))
+                .collect(),
+        ))
+    }
+
+    fn figures_file(&self, id: StudyId, number: u32) -> PathBuf {
+        self.folder
+            .join("spool")
+            .join(format!("{id}-{number}.figures"))
+    }
+
     /// Removes the updates of rounds before this one: the study has gone on without them or with
     /// them. Safe to repeat.
     ///
@@ -175,12 +225,13 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await?;
         for number in numbers {
-            let path = self.spool_file(id, number);
-            match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::Folder { path, source });
+            for path in [self.spool_file(id, number), self.figures_file(id, number)] {
+                match std::fs::remove_file(&path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StoreError::Folder { path, source });
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
         Ok(())

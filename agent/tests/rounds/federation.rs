@@ -11,11 +11,14 @@ use consilium_agent::{
     settings::Settings,
     store::Store,
 };
-use consilium_coordinator::{Folder, Server};
+use consilium_coordinator::{
+    Folder, Server,
+    store::{SqliteStore, Store as _},
+};
 use consilium_models::network::Network;
 use consilium_privacy::seal::SealingKey;
 use consilium_proto::{
-    ChunkPlan, MemberId, Plan, Role, Roster, Signed, Signer, StudyId,
+    ChunkPlan, MemberId, Plan, Role, Roster, RoundId, Signed, Signer, StudyId,
     chunk::DEFAULT_CHUNK_BYTES,
     convert::{Submission, Transfer},
     roster::Application,
@@ -75,6 +78,11 @@ impl Drop for Federation {
 
 impl Federation {
     pub(crate) async fn new() -> Self {
+        Self::with_grace(Duration::ZERO).await
+    }
+
+    /// A federation whose coordinator gives stragglers so much time.
+    pub(crate) async fn with_grace(grace: Duration) -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let path = root.path().join("coordinator");
         let pkcs8 = Signer::generate().expect("randomness");
@@ -85,7 +93,7 @@ impl Federation {
         let file = Folder::settings_file(&path);
         let mut settings = consilium_coordinator::Settings::load(&file).expect("its defaults");
         settings.listen.set_port(0);
-        settings.straggler_grace = Duration::ZERO;
+        settings.straggler_grace = grace;
         settings.save(&file).expect("room");
 
         let first = Roster::found(&governance, now());
@@ -111,6 +119,21 @@ impl Federation {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
+    }
+
+    /// The journal of a study's first attempt.
+    pub(crate) async fn journal(&self, study: StudyId) -> Vec<Vec<u8>> {
+        let file = self.path("coordinator").join("coordinator.sqlite");
+        let store = SqliteStore::open(&file).await.expect("the database");
+        let (round, attempt) = (1, 1);
+        let id = RoundId {
+            study,
+            round,
+            attempt,
+        };
+        let lines = store.journal(id).await.expect("readable");
+        store.close().await;
+        lines
     }
 
     async fn publish(&mut self, next: Signed) {
@@ -339,8 +362,12 @@ impl Study {
 }
 
 pub(crate) async fn three_sites(federation: &mut Federation) -> Vec<PathBuf> {
+    sites(federation, &["A", "B", "C"]).await
+}
+
+pub(crate) async fn sites(federation: &mut Federation, names: &[&str]) -> Vec<PathBuf> {
     let mut sites = Vec::new();
-    for name in ["A", "B", "C"] {
+    for name in names {
         sites.push(federation.site(name).await);
     }
     sites

@@ -89,6 +89,7 @@ impl<S: Store> Driver<S> {
         let deadline = now + rules.deadline;
         let secure_aggregation = SecureAggregation::of(
             &record.plan,
+            id.round,
             record.layout.parameters(),
             rules.cohort as usize,
             super::secure::end_of(now, deadline).0,
@@ -223,7 +224,7 @@ impl<S: Store> Driver<S> {
             model_digest: model.as_bytes().to_vec(),
             published_at: self.clock.now().0,
             contributions,
-            sums: sum.map(|sum| wire::Sums { weight: sum.weight }),
+            sums: sum.map(|sum| sums(record, id, sum)),
         })
     }
 
@@ -264,6 +265,22 @@ impl<S: Store> Driver<S> {
             ..change
         };
         Ok((None, change))
+    }
+}
+
+/// What a version tells about its sum besides the update: of each figure the sum and the count.
+fn sums(record: &StudyRecord, id: RoundId, sum: &Summed) -> wire::Sums {
+    let figures = record.plan.figures(id.round);
+    let pairs = sum.figures.as_chunks::<2>().0;
+    wire::Sums {
+        weight: sum.weight,
+        figures: (figures.into_iter().zip(pairs))
+            .map(|(figure, [sum, count])| wire::Figure {
+                name: figure.name().to_owned(),
+                sum: *sum,
+                count: *count,
+            })
+            .collect(),
     }
 }
 

@@ -50,7 +50,7 @@ fn spec() -> RoundSpec {
         issued_at: 1,
         deadline: 2,
         chunk_bytes: 1 << 20,
-        secure_aggregation: SecureAggregation::of(&plan(), 4, 3, 9).expect("a grid"),
+        secure_aggregation: SecureAggregation::of(&plan(), 1, 4, 3, 9).expect("a grid"),
     }
 }
 

@@ -163,7 +163,32 @@ pub(super) fn version(version: &wire::Version) -> Value {
         "model": hex::encode(&version.model_digest),
         "published_at": version.published_at,
         "contributions": version.contributions.iter().map(contribution).collect::<Vec<_>>(),
+        "sums": version.sums.as_ref().map(sums),
     })
+}
+
+fn sums(sums: &wire::Sums) -> Value {
+    let figure = |figure: &wire::Figure| json!({ "name": figure.name, "sum": figure.sum, "count": figure.count });
+    json!({
+        "weight": sums.weight,
+        "figures": sums.figures.iter().map(figure).collect::<Vec<_>>(),
+    })
+}
+
+/// What the sites report together about the version that a round started from; empty for nothing.
+pub(super) fn reported(version: &wire::Version) -> String {
+    let figures = version.sums.iter().flat_map(|sums| &sums.figures);
+    let means = figures
+        .filter(|figure| figure.count > 0.0)
+        .map(|figure| format!("{} {:.3}", figure.name, figure.sum / figure.count));
+    let means: Vec<_> = means.collect();
+    match means.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; before it, on the sites' own patients: {}",
+            means.join(", ")
+        ),
+    }
 }
 
 pub(super) fn contribution(contribution: &wire::Contribution) -> Value {

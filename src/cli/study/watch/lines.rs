@@ -67,8 +67,9 @@ impl Lines {
                 let (number, rounds) = (version.number, self.rounds);
                 let count = sites.len();
                 format!(
-                    "round {number}/{rounds} published, {count} sites: {}",
-                    sites.join("; ")
+                    "round {number}/{rounds} published, {count} sites: {}{}",
+                    sites.join("; "),
+                    listing::reported(version)
                 )
             }
             Event::RoundFailed(failed) => {

@@ -1,0 +1,254 @@
+//! What this site reports of a round besides its update: how the version that the round starts
+//! from does on its own patients. Each figure is charged, noised and stored; it leaves in the
+//! masked sum alone.
+
+use std::{sync::Arc, time::SystemTime};
+
+use consilium_models::{
+    network::{Network, NetworkError, Target},
+    training::Examples,
+};
+use consilium_privacy::{
+    OutOfRange,
+    accountant::{Charge, Epsilon},
+    ledger::{Budget, ChargeRequest, Grant, Purpose, Repeat},
+    release::{self, LossCap, NoisySum, ReleaseError},
+};
+use consilium_proto::{
+    ParameterVector,
+    plan::{Figure, NoiseTarget},
+};
+use tracing::{info, warn};
+
+use super::{Agent, AgentError, SessionError, assignment::Assignment, charging::cap_of, explained};
+use crate::{data::TrainingSet, policy::Policy, store::ChargeError, training::blocking};
+
+/// Records predicted at a time.
+const BATCH: usize = 64;
+
+/// Why a round goes on without its report.
+#[derive(Debug, thiserror::Error)]
+enum NoReport {
+    #[error(transparent)]
+    Predict(#[from] NetworkError),
+    #[error(transparent)]
+    Value(#[from] OutOfRange),
+    #[error(transparent)]
+    NotPaid(#[from] consilium_privacy::ledger::Refusal),
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+}
+
+/// How one patient's record was predicted.
+struct Judged {
+    is_right: bool,
+    /// NaN for a record that cannot be read: it counts as the worst.
+    loss: f64,
+}
+
+impl Agent {
+    /// Makes and stores what the plan asks a round to report. What cannot be paid for or computed is
+    /// left out: the round goes on without it.
+    pub(super) async fn report(
+        &self,
+        assignment: &Assignment,
+        network: &Arc<Network>,
+        weights: &ParameterVector,
+        set: &Arc<TrainingSet>,
+        now: SystemTime,
+    ) -> Result<(), SessionError> {
+        let round = assignment.spec.round;
+        if assignment.study.plan.figures(round.round).is_empty() {
+            return Ok(());
+        }
+        let judging = {
+            let (network, weights, set) = (network.clone(), weights.clone(), set.clone());
+            blocking(move || judge(&network, &weights, &*set))
+        };
+        let made = match judging.await {
+            Ok(judged) => self.noised_figures(assignment, &judged, now).await?,
+            Err(error) => Err(error.into()),
+        };
+        match made {
+            Ok(sums) => {
+                let store = self.store.clone();
+                blocking(move || store.keep_figures(round.study, round.round, &sums)).await?;
+                info!(%round, "report noised and charged");
+            }
+            Err(error) => warn!(%round, error = explained(&error), "nothing is reported"),
+        }
+        Ok(())
+    }
+
+    /// What this round reports: zeros where nothing could be made.
+    pub(super) async fn figures(&self, assignment: &Assignment) -> Result<Vec<f64>, SessionError> {
+        let round = assignment.spec.round;
+        let needed = 2 * assignment.study.plan.figures(round.round).len();
+        if needed == 0 {
+            return Ok(Vec::new());
+        }
+        let store = self.store.clone();
+        let kept = blocking(move || store.kept_figures(round.study, round.round)).await?;
+        let kept = kept.filter(|kept| kept.len() == needed);
+        Ok(kept.unwrap_or_else(|| vec![0.0; needed]))
+    }
+
+    /// Sum and count of each figure, each charged before it is noised.
+    async fn noised_figures(
+        &self,
+        assignment: &Assignment,
+        judged: &[Judged],
+        now: SystemTime,
+    ) -> Result<Result<Vec<f64>, NoReport>, SessionError> {
+        let (round, plan) = (assignment.spec.round, &assignment.study.plan);
+        let policy = self.policy().map_err(AgentError::from)?;
+        let (charge, cap) = match price(assignment, &policy) {
+            Ok(Some(price)) => price,
+            Ok(None) => return Ok(Ok(Vec::new())),
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let mut sums = Vec::new();
+        for figure in plan.figures(round.round) {
+            let request = ChargeRequest {
+                data_set: plan.data_set.clone(),
+                study: *round.study.as_bytes(),
+                round: round.round,
+                attempt: round.attempt,
+                purpose: Purpose::Release(figure.name().to_owned()),
+                charge,
+                study_cap: Some(cap),
+                repeat: Repeat::Refuse,
+                key: None,
+            };
+            let charging = self
+                .store
+                .charge(&policy.data_sets, request, cap.delta, now);
+            let grant = match charging.await {
+                Ok(charged) => charged.grant,
+                Err(ChargeError::Refused(refusal)) => return Ok(Err(refusal.into())),
+                Err(error) => return Err(AgentError::from(error).into()),
+            };
+            match noised(figure, grant, judged) {
+                Ok(sum) => sums.extend(within(figure, [sum.sum(), sum.count()])),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(sums))
+    }
+}
+
+/// What a figure costs, and what the study may spend.
+fn price(assignment: &Assignment, policy: &Policy) -> Result<Option<(Charge, Budget)>, OutOfRange> {
+    let plan = &assignment.study.plan;
+    let Some((report, guarantee)) = plan.report.zip(plan.privacy.guarantee()) else {
+        return Ok(None);
+    };
+    let charge = Charge::Pure {
+        epsilon: Epsilon::try_from(report.epsilon)?,
+        releases: 1,
+    };
+    let mut cap = cap_of(&guarantee, policy)?;
+    if let NoiseTarget::Multiplier(_) = guarantee.target {
+        // The plan's noise says nothing about ε: the policy does, reports included.
+        cap.epsilon = policy.study_epsilon;
+    }
+    Ok(Some((charge, cap)))
+}
+
+fn noised(figure: Figure, grant: Grant, judged: &[Judged]) -> Result<NoisySum, NoReport> {
+    Ok(match figure {
+        Figure::Accuracy => {
+            release::noisy_accuracy(grant, judged.iter().map(|judged| judged.is_right))?
+        }
+        Figure::Loss { cap } => {
+            let losses = judged.iter().map(|judged| judged.loss);
+            release::noisy_loss(grant, LossCap::try_from(cap)?, losses)?
+        }
+    })
+}
+
+/// Clamped to what a sum can hold: post-processing of what is noised already.
+fn within(figure: Figure, sums: [f64; 2]) -> impl Iterator<Item = f64> {
+    let pairs = sums.into_iter().zip(figure.largest());
+    pairs.map(|(sum, most)| sum.clamp(-most, most))
+}
+
+/// Predicts the first record of each patient who has not opted out.
+fn judge(
+    network: &Network,
+    weights: &ParameterVector,
+    set: &dyn Examples,
+) -> Result<Vec<Judged>, NetworkError> {
+    let weights = network.weights(weights.as_slice())?;
+    let patients = 0..set.patients();
+    let patients: Vec<usize> = patients
+        .filter(|&patient| set.records_of(patient) > 0)
+        .collect();
+    let mut judged = Vec::with_capacity(patients.len());
+    for patients in patients.chunks(BATCH) {
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        for &patient in patients {
+            match set.load(patient, 0) {
+                Ok((input, target)) => {
+                    inputs.extend(input);
+                    targets.push(target);
+                }
+                Err(_) => judged.push(Judged {
+                    is_right: false,
+                    loss: f64::NAN,
+                }),
+            }
+        }
+        let predictions = network.predict(&weights, &inputs)?;
+        let rows = predictions.chunks_exact(network.outputs());
+        judged.extend(
+            rows.zip(targets)
+                .map(|(row, target)| judge_one(row, target)),
+        );
+    }
+    Ok(judged)
+}
+
+fn judge_one(row: &[f32], target: Target) -> Judged {
+    match target {
+        Target::Class(class) => {
+            let right = row.get(class).copied().unwrap_or(f32::NAN);
+            let mut others = row.iter().enumerate().filter(|(at, _)| *at != class);
+            Judged {
+                is_right: !right.is_nan() && others.all(|(_, other)| *other < right),
+                loss: -f64::from(right).ln(),
+            }
+        }
+        Target::Value(value) => {
+            let estimate = row.first().copied().unwrap_or(f32::NAN);
+            Judged {
+                is_right: false,
+                loss: (f64::from(estimate) - f64::from(value)).powi(2),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_is_right_if_its_class_alone_is_the_likeliest() {
+        let judge = |row: &[f32], class| judge_one(row, Target::Class(class));
+        assert!(judge(&[0.2, 0.8], 1).is_right);
+        assert!(!judge(&[0.2, 0.8], 0).is_right);
+        assert!(!judge(&[0.5, 0.5], 1).is_right, "a tie is no prediction");
+        assert!(!judge(&[f32::NAN, f32::NAN], 1).is_right);
+        assert!((judge(&[0.25, 0.75], 0).loss - 4_f64.ln()).abs() < 1e-6);
+        assert!(judge(&[0.5], 3).loss.is_nan());
+        assert_eq!(judge_one(&[3.0], Target::Value(1.0)).loss, 4.0);
+    }
+
+    #[test]
+    fn figures_stay_within_what_a_sum_can_hold() {
+        let loss = Figure::Loss { cap: 4.0 };
+        let kept: Vec<_> = within(loss, [1e9, -1e9]).collect();
+        assert_eq!(kept, [4e7, -1e7]);
+    }
+}
