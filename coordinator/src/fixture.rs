@@ -116,7 +116,7 @@ pub(crate) fn record(plan: Plan) -> StudyRecord {
 pub(crate) struct Federation {
     pub(crate) governance: Signer,
     pub(crate) epochs: Vec<Signed>,
-    pub(crate) keys: Vec<Signer>,
+    pub(crate) keys: Vec<Arc<Signer>>,
 }
 
 impl Federation {
@@ -149,7 +149,7 @@ impl Federation {
             .roster()
             .admit(application, &self.governance, now, now + 86_400 * 365);
         self.epochs.push(next.expect("a new member"));
-        self.keys.push(key);
+        self.keys.push(Arc::new(key));
     }
 
     pub(crate) fn revoke(&mut self, id: u16) {

@@ -1,7 +1,9 @@
 //! Whole studies without network: the real driver, uploads and blobs, on stores that die.
 
-use consilium_proto::{ChunkPlan, ParameterVector, RoundSpec, Statement};
+use consilium_proto::{ChunkPlan, ParameterVector, Plan, RoundSpec, Statement};
 use object_store::memory::InMemory;
+
+mod secure;
 
 use super::*;
 use crate::{
@@ -105,6 +107,10 @@ fn expected() -> ParameterVector {
 
 impl<S: Store> Process<S> {
     async fn submit(&self) -> Result<(), UploadError> {
+        self.submit_as(plan(u32::from(SITES), ROUNDS)).await
+    }
+
+    async fn submit_as(&self, plan: Plan) -> Result<(), UploadError> {
         let start = ParameterVector::zeros(&layout(PARAMETERS));
         let chunks = start.to_bytes();
         for (index, chunk) in (0..).zip(chunks.chunks(CHUNK as usize)) {
@@ -115,7 +121,7 @@ impl<S: Store> Process<S> {
         let record = StudyRecord {
             layout: layout(PARAMETERS),
             chunk_bytes: CHUNK,
-            ..record(plan(u32::from(SITES), ROUNDS))
+            ..record(plan)
         };
         let version = wire::Version {
             sums: None,
