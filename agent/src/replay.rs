@@ -25,7 +25,7 @@ use consilium_privacy::{
     ledger::{Entry, Made},
     step::StepError,
 };
-use consilium_proto::{ErrorCode, ModelDigest, ParameterVector, Plan, StudyId};
+use consilium_proto::{ErrorCode, ModelDigest, ParameterVector, Plan, StudyId, plan::Mode};
 use tracing::debug;
 
 pub use self::past::Terms;
@@ -122,6 +122,9 @@ pub enum Obstacle {
     /// It was interrupted.
     #[error("it was charged and no update was recorded: it never ended")]
     NeverEnded,
+    /// Its noise is one share of many.
+    #[error("its noise was added by all sites together: what one of them did is in no update")]
+    Shared,
     /// There is no secret to repeat it from.
     #[error("its secret {0} is no longer in the folder `keys`")]
     SecretRemoved(Commitment),
@@ -285,6 +288,9 @@ impl Repetition<'_> {
         let Some(made) = past.made else {
             return Ok((Verdict::NotRepeated(Obstacle::NeverEnded), None));
         };
+        if self.study.plan.privacy.mode == Mode::Distributed {
+            return Ok((Verdict::NotRepeated(Obstacle::Shared), None));
+        }
         if let Err(difference) = past.agrees_with(&self.study.plan, self.first) {
             return Ok((Verdict::Differs(difference), None));
         }

@@ -4,7 +4,7 @@ mod pace;
 
 use std::{
     collections::HashSet,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Instant,
@@ -12,9 +12,12 @@ use std::{
 
 use consilium_models::{
     network::{Device, Network},
-    training::{Job, LoadError, Progress, Protection, StopFlag, TrainError, train_round},
+    training::{
+        self as models, Job, LoadError, LocalReport, Progress, Protection, StopFlag, TrainError,
+        train_round,
+    },
 };
-use consilium_privacy::step::PrivateUpdate;
+use consilium_privacy::step::{NoisyShare, PrivateUpdate};
 use consilium_proto::{ParameterVector, Plan, StudyId};
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
@@ -138,6 +141,41 @@ pub(crate) async fn train(store: Store, work: Work) -> Result<Arc<PrivateUpdate>
     blocking(move || span.in_scope(|| run(&store, work, &stop))).await
 }
 
+/// Takes the one step of a distributed round. Nothing of it is stored. Stops within one microbatch when
+/// the waiting side is dropped.
+pub(crate) async fn train_share(
+    work: Work,
+    shares: NonZeroU32,
+) -> Result<NoisyShare, TrainingError> {
+    let stop = StopFlag::default();
+    let _guard = StopOnDrop(stop.clone());
+    let span = tracing::info_span!("train", study = %work.study, round = work.round);
+    blocking(move || span.in_scope(|| run_share(work, shares, &stop))).await
+}
+
+fn run_share(work: Work, shares: NonZeroU32, stop: &StopFlag) -> Result<NoisyShare, TrainingError> {
+    let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let placed = on_devices(&work.plan, &work.devices);
+    let network = placed.as_ref().unwrap_or(&work.network);
+    info!(
+        device = names(network),
+        threads, shares, "taking the round's step"
+    );
+    work.set.begin(stop.clone());
+    let job = Job {
+        plan: &work.plan,
+        network,
+        weights: &work.weights,
+        round: work.round,
+        protection: work.protection,
+        threads,
+    };
+    let outcome = models::train_share(job, shares, &*work.set, stop)?;
+    report(network);
+    tell(&outcome.local);
+    Ok(outcome.share)
+}
+
 fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>, TrainingError> {
     let Work {
         study,
@@ -182,17 +220,7 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
     };
     let outcome = train_round(job, &*set, stop, progress)?;
     report(network);
-    let local = outcome.local;
-    if local.unreadable > 0 || local.not_finite > 0 {
-        let reason = local
-            .first_reason
-            .map_or_else(String::new, |reason| reason.to_string());
-        let (unreadable, not_finite) = (local.unreadable, local.not_finite);
-        warn!(
-            unreadable,
-            not_finite, reason, "some records counted as zeros"
-        );
-    }
+    tell(&outcome.local);
     if let Some(profile) = network.profile() {
         for row in profile.take().rows {
             let (part, calls) = (row.part, row.calls);
@@ -207,6 +235,21 @@ fn run(store: &Store, work: Work, stop: &StopFlag) -> Result<Arc<PrivateUpdate>,
     store.spool(study, round, &outcome.update)?;
     info!("update stored");
     Ok(Arc::new(outcome.update))
+}
+
+/// Says what went wrong with single records, in this hospital's own log.
+fn tell(local: &LocalReport) {
+    if local.unreadable > 0 || local.not_finite > 0 {
+        let reason = local
+            .first_reason
+            .as_ref()
+            .map_or_else(String::new, |reason| reason.to_string());
+        let (unreadable, not_finite) = (local.unreadable, local.not_finite);
+        warn!(
+            unreadable,
+            not_finite, reason, "some records counted as zeros"
+        );
+    }
 }
 
 /// A plan's network on these devices, if they compute it as the processor does.

@@ -29,7 +29,7 @@ use consilium_privacy::{
     accountant::{ClippingNorm, SamplingRate},
     keystream::{MasterSecret, NoRandomness},
     ledger::{Grant, GrantError},
-    step::{PrivateUpdate, StepError},
+    step::{Clipping, NoisyShare, PrivateUpdate, StepError},
 };
 use consilium_proto::{ParameterVector, Plan, plan::Mode};
 
@@ -233,6 +233,75 @@ pub fn train_round(
     })
 }
 
+/// What came of a round whose noise all sites add together.
+#[derive(Debug)]
+pub struct ShareOutcome {
+    /// The clipped sum of one batch with this site's share of the noise. Only a masked vector takes it.
+    pub share: NoisyShare,
+    /// What the hospital's own log should say. It depends on the data and stays inside.
+    pub local: LocalReport,
+}
+
+/// Takes the one step of a distributed round at the global weights: the clipped sum of one batch with
+/// one of `shares` shares of the noise.
+///
+/// Blocks for as long as it takes: call it from a thread that may.
+///
+/// # Errors
+/// As [`train_round`].
+pub fn train_share(
+    job: Job,
+    shares: NonZeroU32,
+    examples: &dyn Examples,
+    stop: &StopFlag,
+) -> Result<ShareOutcome, TrainError> {
+    let Job {
+        plan,
+        network,
+        weights,
+        round,
+        protection,
+        threads,
+    } = job;
+    let mode = plan.privacy.mode;
+    let (
+        Protection::Private {
+            grant,
+            secret,
+            clipping_norm,
+        },
+        Mode::Distributed,
+    ) = (protection, mode)
+    else {
+        return Err(TrainError::OtherMode { plan: mode });
+    };
+    let batch_size = NonZeroU32::new(plan.training.batch_size).ok_or(TrainError::NoBatch)?;
+    network.check()?;
+    let clipping = clipping(plan, network.layout())?;
+    let private = Private::new(grant, &secret, batch_size, clipping_norm)?;
+    let private = private.clipped(clipping)?.sharing(shares)?;
+    let steps = Steps {
+        plan,
+        network,
+        weights: weights.as_slice(),
+        round,
+        examples,
+        threads,
+        stop,
+    };
+    let ((share, not_finite), mishaps) =
+        steps.first(|context, weights| private.share(context, weights))?;
+    let (unreadable, first_reason) = mishaps.into_parts();
+    Ok(ShareOutcome {
+        share,
+        local: LocalReport {
+            not_finite,
+            unreadable,
+            first_reason,
+        },
+    })
+}
+
 /// The steps of one round: the same whether it is trained, audited or repeated.
 struct Steps<'a> {
     plan: &'a Plan,
@@ -255,25 +324,11 @@ impl<'a> Steps<'a> {
         let plan = self.plan;
         let optimizer = Optimizer::new(&plan.training, plan.strategy.proximal(), self.weights);
         let mut optimizer = optimizer.in_round(self.round, plan.rounds);
-        let clipping = clipping(plan, self.network.layout())?;
-        let preprocess = plan.image.as_ref().map(Preprocess::from_plan);
-        let mishaps = Mishaps::default();
-        let devices = NonZeroUsize::new(self.network.devices().len());
-        let threads = devices.map_or(self.threads, |devices| devices.max(self.threads));
+        let means = self.means()?;
         let steps = plan.training.steps;
         for step in 1..=steps {
             let began = Instant::now();
-            let context = Context {
-                network: self.network,
-                examples: self.examples,
-                preprocess: preprocess.as_ref(),
-                seed: [plan.seed, u64::from(self.round), u64::from(step)],
-                threads,
-                stop: self.stop,
-                mishaps: &mishaps,
-                views: plan.training.views,
-                clipping: &clipping,
-            };
+            let context = self.context(&means, step);
             let gradient = next(&context, optimizer.weights())?;
             let mut watch = Watch::of(self.network.profile());
             optimizer.step(&gradient);
@@ -283,8 +338,48 @@ impl<'a> Steps<'a> {
             }
             progress(Progress { step, steps });
         }
-        Ok((optimizer, mishaps))
+        Ok((optimizer, means.mishaps))
     }
+
+    /// Takes the first step alone, without an optimiser.
+    fn first<T>(
+        &self,
+        step: impl FnOnce(&Context, &[f32]) -> Result<T, TrainError>,
+    ) -> Result<(T, Mishaps), TrainError> {
+        let means = self.means()?;
+        let taken = step(&self.context(&means, 1), self.weights)?;
+        Ok((taken, means.mishaps))
+    }
+
+    fn means(&self) -> Result<Means, TrainError> {
+        Ok(Means {
+            clipping: clipping(self.plan, self.network.layout())?,
+            preprocess: self.plan.image.as_ref().map(Preprocess::from_plan),
+            mishaps: Mishaps::default(),
+        })
+    }
+
+    fn context<'b>(&'b self, means: &'b Means, step: u32) -> Context<'b> {
+        let devices = NonZeroUsize::new(self.network.devices().len());
+        Context {
+            network: self.network,
+            examples: self.examples,
+            preprocess: means.preprocess.as_ref(),
+            seed: [self.plan.seed, u64::from(self.round), u64::from(step)],
+            threads: devices.map_or(self.threads, |devices| devices.max(self.threads)),
+            stop: self.stop,
+            mishaps: &means.mishaps,
+            views: self.plan.training.views,
+            clipping: &means.clipping,
+        }
+    }
+}
+
+/// What all steps of a round use.
+struct Means {
+    clipping: Clipping,
+    preprocess: Option<Preprocess>,
+    mishaps: Mishaps,
 }
 
 fn gradients(

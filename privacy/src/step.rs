@@ -47,6 +47,7 @@ mod adaptive;
 mod ahead;
 mod clipped_sum;
 mod clipping;
+mod share;
 mod update;
 
 use std::{fmt, num::NonZeroU32};
@@ -55,6 +56,7 @@ pub use adaptive::Adaptive;
 pub use ahead::StepNoise;
 pub use clipped_sum::{AddError, ClippedSum, MAX_RECORDS, Part, Values};
 pub use clipping::Clipping;
+pub use share::{NoisyShare, shared_lattice_step};
 pub use update::{OpenUpdateError, Origin, PrivateUpdate};
 
 use crate::{
@@ -91,6 +93,9 @@ pub enum StepError {
     /// Noise serves the step it was made for, and a sum of that length.
     #[error("step refused: its noise was made for another step, or for a sum of another length")]
     OtherStep,
+    /// Steps whose noise all sites add together give shares, and no other steps do.
+    #[error("step refused: it holds a share of the noise, or should")]
+    Shared,
     /// A replayed round gives a digest and nothing else.
     #[error("a replayed round has no update to send")]
     Replayed,
@@ -116,6 +121,8 @@ pub struct NoisySteps {
     /// C of the next step.
     norm: ClippingNorm,
     is_replay: bool,
+    /// Whether the noise is a share of what was charged, for a sum of sites.
+    is_shared: bool,
 }
 
 impl NoisySteps {
@@ -145,6 +152,7 @@ impl NoisySteps {
             first_norm: clipping_norm,
             norm: clipping_norm,
             is_replay: false,
+            is_shared: false,
         })
     }
 
@@ -219,7 +227,7 @@ impl NoisySteps {
     /// No step is left, or the sum was made for other noise or another clipping. Nothing is released
     /// then.
     pub fn step(&mut self, sum: ClippedSum) -> Result<Vec<f32>, StepError> {
-        self.admit(&sum)?;
+        self.admit_alone(&sum)?;
         let context = self.grant.step_context(self.taken + 1);
         let pages = self.secret.pages(Purpose::Noise, &context);
         Ok(self.release(sum, |values| LatticeNoise::new(pages).add(values)))
@@ -242,7 +250,15 @@ impl NoisySteps {
         noisy.map(|&value| (value as f64 * scale) as f32).collect()
     }
 
-    /// Refuses a sum that the next step may not release.
+    /// Refuses a sum that the next step may not release by itself.
+    fn admit_alone(&self, sum: &ClippedSum) -> Result<(), StepError> {
+        match self.is_shared {
+            true => Err(StepError::Shared),
+            false => self.admit(sum),
+        }
+    }
+
+    /// Refuses a sum that the next step may not take.
     fn admit(&self, sum: &ClippedSum) -> Result<(), StepError> {
         if self.taken == self.steps {
             return Err(StepError::NotPaid { paid: self.steps });
@@ -280,14 +296,20 @@ impl NoisySteps {
     }
 
     fn into_update(self, difference: Vec<f32>) -> Result<PrivateUpdate, StepError> {
-        let origin = Origin::Noised {
+        match self.is_shared {
+            true => Err(StepError::Shared),
+            false => PrivateUpdate::new(difference, self.origin()),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Noised {
             sequence: self.grant.sequence(),
             charge: self.grant.charge(),
             taken: self.taken,
             clipping_norm: self.first_norm,
             next_clipping_norm: self.norm,
-        };
-        PrivateUpdate::new(difference, origin)
+        }
     }
 }
 

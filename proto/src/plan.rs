@@ -255,6 +255,7 @@ impl Plan {
         self.training.check(self.task)?;
         self.strategy.check()?;
         self.privacy.check(self.training.batch_size)?;
+        self.check_distributed()?;
         self.check_report()
     }
 
@@ -345,6 +346,57 @@ impl Plan {
             return unsound("cohort.quorum", reason);
         }
         Ok(())
+    }
+
+    /// A sum of clipped gradients is what sites can add noise to together; anything beyond it is not.
+    fn check_distributed(&self) -> Result<(), PlanError> {
+        if self.privacy.mode != Mode::Distributed {
+            return Ok(());
+        }
+        let says = |field, reason: &str| {
+            unsound(
+                field,
+                format!("{reason} with privacy.mode = \"distributed\""),
+            )
+        };
+        let Training {
+            steps,
+            optimizer,
+            average_decay,
+            ..
+        } = self.training;
+        if !self.secure_aggregation {
+            return says("secure_aggregation", "must be on");
+        }
+        if self.privacy.noise_multiplier.is_none() {
+            return says(
+                "privacy.noise_multiplier",
+                "is needed, the same for all sites,",
+            );
+        }
+        if matches!(self.privacy.clipping, Clipping::Adaptive { .. }) {
+            return says("privacy.clipping", "must not be adaptive");
+        }
+        if steps != 1 {
+            return says("training.steps", "must be 1");
+        }
+        if optimizer != Optimizer::Sgd || average_decay != 0.0 {
+            return says("training.optimizer", "must be plain SGD");
+        }
+        if self.cohort.max_attempts > 2 {
+            return says("cohort.max_attempts", "must be 1 or 2");
+        }
+        if self.noise_shares() < 2 {
+            return says("cohort.quorum", "must leave two honest sites or more");
+        }
+        Ok(())
+    }
+
+    /// h: shares of the noise that are guaranteed to be in every sum of a distributed step. Of the quorum one
+    /// site may work with the coordinator, from five sites on.
+    pub fn noise_shares(&self) -> u32 {
+        let colluding = u32::from(self.cohort.size >= 5);
+        self.cohort.quorum().saturating_sub(colluding)
     }
 
     fn check_input(&self) -> Result<(), PlanError> {

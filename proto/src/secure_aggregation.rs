@@ -2,11 +2,14 @@
 //! follow from it. Coordinator and sites derive both from the same plan, so a site refuses numbers
 //! that are not its own.
 
-use std::time::SystemTime;
+use std::{num::NonZeroU32, time::SystemTime};
 
-use consilium_privacy::secagg::{
-    self, Attempt, Context, Limits, Proposal, Repeats, Terms, TermsError,
-    encoding::{Encoding, Word},
+use consilium_privacy::{
+    secagg::{
+        self, Attempt, Context, Limits, Proposal, Repeats, Terms, TermsError,
+        encoding::{Encoding, Word},
+    },
+    step::shared_lattice_step,
 };
 
 use crate::{
@@ -16,19 +19,15 @@ use crate::{
     wire,
 };
 
-/// Largest relative difference of two computations of one update bound: logarithms differ in their
+/// Largest relative difference of two computations of one number: logarithms differ in their
 /// last bits between machines.
-const BOUND_TOLERANCE: f64 = 1e-9;
+const TOLERANCE: f64 = 1e-9;
 
 /// How the updates of a round become words, and until when their sum is opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecureAggregation {
-    /// U: largest L2 norm of an update; finite, above 0.
-    pub update_bound: f64,
-    /// W: largest weight, 1 or more.
-    pub weight_max: u32,
-    /// L: grid units in U, 1 or more.
-    pub grid: u64,
+    /// What a word of the update is.
+    pub form: Form,
     /// Width of a word: 32 or 64.
     pub word_bits: u32,
     /// Largest magnitude of each further figure that is summed; finite, above 0.
@@ -37,16 +36,54 @@ pub struct SecureAggregation {
     pub end: u64,
 }
 
+/// What a word of an update is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Form {
+    /// A coordinate times the site's weight, rounded to a grid.
+    Weighted {
+        /// U: largest L2 norm of an update; finite, above 0.
+        update_bound: f64,
+        /// W: largest weight, 1 or more.
+        weight_max: u32,
+        /// L: grid units in U, 1 or more.
+        grid: u64,
+    },
+    /// A coordinate of a clipped sum with a share of the noise, in lattice units.
+    Shares {
+        /// g: what a unit is worth; finite, above 0.
+        lattice_step: f64,
+        /// h: shares that carry the whole noise, 1 or more.
+        shares: u32,
+    },
+}
+
 impl From<SecureAggregation> for wire::SecureAggregation {
     fn from(secure: SecureAggregation) -> Self {
-        Self {
-            update_bound: secure.update_bound,
-            weight_max: secure.weight_max,
-            grid: secure.grid,
+        let mut wire = Self {
             word_bits: secure.word_bits,
             figures: secure.figures,
             end: secure.end,
+            ..Self::default()
+        };
+        match secure.form {
+            Form::Weighted {
+                update_bound,
+                weight_max,
+                grid,
+            } => {
+                wire.update_bound = update_bound;
+                wire.weight_max = weight_max;
+                wire.grid = grid;
+            }
+            Form::Shares {
+                lattice_step,
+                shares,
+            } => {
+                wire.lattice_step = lattice_step;
+                wire.shares = shares;
+            }
         }
+        wire
     }
 }
 
@@ -54,23 +91,34 @@ impl TryFrom<wire::SecureAggregation> for SecureAggregation {
     type Error = OutOfRange;
     fn try_from(wire: wire::SecureAggregation) -> Result<Self, OutOfRange> {
         let is_sound = |value: &f64| value.is_finite() && *value > 0.0;
-        if !is_sound(&wire.update_bound) || !wire.figures.iter().all(is_sound) {
-            return Err(OutOfRange::new(
-                "update bound and figures",
-                "finite and above 0",
-                "others",
-            ));
-        }
-        if wire.weight_max == 0 || wire.grid == 0 {
-            return Err(OutOfRange::new("largest weight and grid", "1 or more", 0));
+        let form = match wire.shares {
+            0 => Form::Weighted {
+                update_bound: wire.update_bound,
+                weight_max: wire.weight_max,
+                grid: wire.grid,
+            },
+            shares => Form::Shares {
+                lattice_step: wire.lattice_step,
+                shares,
+            },
+        };
+        let is_whole = match &form {
+            Form::Weighted {
+                update_bound,
+                weight_max,
+                grid,
+            } => is_sound(update_bound) && *weight_max > 0 && *grid > 0,
+            Form::Shares { lattice_step, .. } => is_sound(lattice_step) && wire.grid == 0,
+        };
+        if !is_whole || !wire.figures.iter().all(is_sound) {
+            let allowed = "made of finite numbers above 0";
+            return Err(OutOfRange::new("secure aggregation", allowed, "others"));
         }
         if !matches!(wire.word_bits, 32 | 64) {
             return Err(OutOfRange::new("word", "of 32 or 64 bits", wire.word_bits));
         }
         Ok(Self {
-            update_bound: wire.update_bound,
-            weight_max: wire.weight_max,
-            grid: wire.grid,
+            form,
             word_bits: wire.word_bits,
             figures: wire.figures,
             end: wire.end,
@@ -118,13 +166,22 @@ impl SecureAggregation {
         if !plan.secure_aggregation {
             return Ok(None);
         }
-        let word = word_of(plan.word_bits());
-        let grid = Encoding::finest_grid(word, cohort, WEIGHT_LIMIT).ok_or(TermsError::Wraps)?;
+        let (form, word_bits) = match plan.privacy.mode {
+            Mode::Distributed => (shares_of(plan).ok_or(TermsError::Wraps)?, 64),
+            Mode::Local | Mode::None => {
+                let word = word_of(plan.word_bits());
+                let grid = Encoding::finest_grid(word, cohort, WEIGHT_LIMIT);
+                let form = Form::Weighted {
+                    update_bound: plan.update_bound(parameters),
+                    weight_max: WEIGHT_LIMIT,
+                    grid: grid.ok_or(TermsError::Wraps)?,
+                };
+                (form, plan.word_bits())
+            }
+        };
         Ok(Some(Self {
-            update_bound: plan.update_bound(parameters),
-            weight_max: WEIGHT_LIMIT,
-            grid,
-            word_bits: plan.word_bits(),
+            form,
+            word_bits,
             figures: (plan.figures(round).into_iter())
                 .flat_map(Figure::largest)
                 .collect(),
@@ -142,15 +199,48 @@ impl SecureAggregation {
                 found,
             })
         };
-        let apart = (self.update_bound / expected.update_bound - 1.0).abs();
-        if apart > BOUND_TOLERANCE {
-            return unlike("update bound", &expected.update_bound, &self.update_bound);
-        }
-        if self.weight_max != expected.weight_max {
-            return unlike("largest weight", &expected.weight_max, &self.weight_max);
-        }
-        if self.grid != expected.grid {
-            return unlike("grid", &expected.grid, &self.grid);
+        let is_near = |found: f64, expected: f64| (found / expected - 1.0).abs() <= TOLERANCE;
+        match (&self.form, &expected.form) {
+            (
+                Form::Weighted {
+                    update_bound,
+                    weight_max,
+                    grid,
+                },
+                Form::Weighted {
+                    update_bound: bound,
+                    weight_max: most,
+                    grid: finest,
+                },
+            ) => {
+                if !is_near(*update_bound, *bound) {
+                    return unlike("update bound", bound, update_bound);
+                }
+                if weight_max != most {
+                    return unlike("largest weight", most, weight_max);
+                }
+                if grid != finest {
+                    return unlike("grid", finest, grid);
+                }
+            }
+            (
+                Form::Shares {
+                    lattice_step,
+                    shares,
+                },
+                Form::Shares {
+                    lattice_step: step,
+                    shares: guaranteed,
+                },
+            ) => {
+                if !is_near(*lattice_step, *step) {
+                    return unlike("lattice step", step, lattice_step);
+                }
+                if shares != guaranteed {
+                    return unlike("shares of the noise", guaranteed, shares);
+                }
+            }
+            _ => return unlike("form", &"that of privacy.mode", &"another"),
         }
         if self.word_bits != expected.word_bits {
             return unlike("word", &expected.word_bits, &self.word_bits);
@@ -211,22 +301,41 @@ impl RoundSpec {
             members,
             coordinator: secagg::PublicKey(*signed.signer().as_bytes()),
             threshold: self.quorum as usize,
-            encoding: Encoding::Weighted {
-                bound: secure.update_bound,
-                weight_max: secure.weight_max,
-                grid: secure.grid,
+            encoding: match secure.form {
+                Form::Weighted {
+                    update_bound,
+                    weight_max,
+                    grid,
+                } => Encoding::Weighted {
+                    bound: update_bound,
+                    weight_max,
+                    grid,
+                },
+                Form::Shares { .. } => Encoding::lattice(sites),
             },
             word: word_of(secure.word_bits),
             main: parameters,
             tail: secure.figures.clone(),
             repeats: match plan.privacy.mode {
                 Mode::Local => Repeats::Free,
+                Mode::Distributed => Repeats::Charged { at_most: 2 },
                 Mode::None => Repeats::Never,
             },
             deadline,
         };
         Ok(Terms::new(proposal, limits)?)
     }
+}
+
+/// g and h of a distributed plan.
+fn shares_of(plan: &Plan) -> Option<Form> {
+    let shares = NonZeroU32::new(plan.noise_shares())?;
+    let sigma = plan.privacy.noise_multiplier?.try_into().ok()?;
+    let norm = plan.privacy.clipping_norm?.try_into().ok()?;
+    Some(Form::Shares {
+        lattice_step: shared_lattice_step(sigma, norm, shares).ok()?,
+        shares: shares.get(),
+    })
 }
 
 fn word_of(bits: u32) -> Word {

@@ -12,7 +12,7 @@ use consilium_privacy::{
     ledger::{Budget, ChargeRequest, Purpose, Refusal, Repeat},
 };
 use consilium_proto::{
-    plan::{Guarantee, NoiseTarget},
+    plan::{Guarantee, Mode, NoiseTarget},
     wire::DeclineReason,
 };
 use tracing::{info, warn};
@@ -78,7 +78,11 @@ impl Agent {
             purpose: Purpose::Training,
             charge: noise.charge(plan.training.steps),
             study_cap: Some(cap),
-            repeat: Repeat::Refuse,
+            repeat: match plan.privacy.mode {
+                // Nothing of a share is kept: a new attempt draws batch and noise anew.
+                Mode::Distributed => Repeat::ChargeAgain,
+                Mode::Local | Mode::None => Repeat::Refuse,
+            },
             key: Some(commitment),
         };
         let (store, budgets) = (&self.store, &policy.data_sets);

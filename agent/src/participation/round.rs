@@ -43,7 +43,7 @@ use crate::{
 const MOST_TRAININGS: u32 = 5;
 
 /// Bytes of a mebibyte.
-const MEBIBYTE: u64 = 1 << 20;
+pub(super) const MEBIBYTE: u64 = 1 << 20;
 
 /// What this site answers a round with.
 pub(super) type Answer<T> = Result<Result<T, Declined>, SessionError>;
@@ -181,7 +181,7 @@ impl Agent {
             bytes: Bytes::from_iter(values),
         };
         let layout = network.layout();
-        self.deliver(channel, assignment, layout, &update, content)
+        self.deliver(channel, assignment, layout, update.origin(), content)
             .await
     }
 
@@ -205,25 +205,30 @@ impl Agent {
                 Err(declined) => return Ok(Err(declined)),
             },
         };
-        self.record(assignment, &update).await?;
+        let digest = {
+            let update = update.clone();
+            blocking(move || update.digest()).await
+        };
+        self.record(assignment, update.origin(), digest).await?;
         let has_receipt = self.have_receipt(channel, assignment).await?;
         Ok(has_receipt.map(|has_receipt| has_receipt.then_some(update)))
     }
 
     /// Writes the update down in the ledger, before its first byte leaves.
-    async fn record(
+    pub(super) async fn record(
         &self,
         assignment: &Assignment,
-        update: &Arc<PrivateUpdate>,
+        origin: Origin,
+        digest: [u8; 32],
     ) -> Result<(), SessionError> {
-        let (plan, update) = (&assignment.study.plan, update.clone());
+        let plan = &assignment.study.plan;
         let Origin::Noised {
             sequence,
             taken,
             clipping_norm,
             next_clipping_norm,
             ..
-        } = update.origin()
+        } = origin
         else {
             return Ok(()); // without privacy nothing was charged
         };
@@ -235,7 +240,7 @@ impl Agent {
             next_clipping_norm,
             batch_size: plan.training.batch_size,
             start: *assignment.spec.model_digest.as_bytes(),
-            update: blocking(move || update.digest()).await,
+            update: digest,
         };
         let recorded = self.store.record_update(made, SystemTime::now()).await;
         Ok(recorded.map_err(AgentError::from)?)
@@ -244,7 +249,11 @@ impl Agent {
     /// Has the ledger's head logged, with retries until the round's deadline; false if there is no
     /// receipt by then. The update stays stored, and the next attempt asks again: nothing leaves
     /// that the coordinator's log does not cover.
-    async fn have_receipt(&self, channel: &Channel, assignment: &Assignment) -> Answer<bool> {
+    pub(super) async fn have_receipt(
+        &self,
+        channel: &Channel,
+        assignment: &Assignment,
+    ) -> Answer<bool> {
         let round = assignment.spec.round;
         let asking = async {
             let receipts = Receipts::open(&self.store, &self.membership).await?;
@@ -349,7 +358,7 @@ impl Agent {
 
     /// The weights that the round starts from: made from the seed, or fetched; in both cases the
     /// ones that the study's history says.
-    async fn weights(
+    pub(super) async fn weights(
         &self,
         channel: &Channel,
         assignment: &Assignment,
@@ -417,7 +426,7 @@ pub(super) fn failed(why: impl ToString) -> Declined {
 }
 
 /// A store that fails ends the agent; anything else is this round's misfortune.
-fn decline_unless_fatal<T>(error: TrainingError) -> Answer<T> {
+pub(super) fn decline_unless_fatal<T>(error: TrainingError) -> Answer<T> {
     match error {
         TrainingError::Store(error) => Err(error.into()),
         TrainingError::NoDataSet(_) | TrainingError::Data(_) => Ok(Err(Declined::new(

@@ -6,7 +6,7 @@
 //! attempt outlives this program, or its deadline: then this site has dropped out, and its stored
 //! update goes into the next attempt.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{num::NonZeroU32, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use consilium_models::network::Network;
@@ -17,14 +17,14 @@ use consilium_privacy::{
         message::{Outcome, ToCoordinator, ToSite},
         site::{Effect, Input, MaskedVector, OpenError, Refusal, Site, Stop},
     },
-    step::{Origin, PrivateUpdate},
+    step::{NoisyShare, Origin, PrivateUpdate},
 };
 use consilium_proto::{
     ErrorCode, ModelDigest, RoundId,
     chunk::MESSAGE_LIMIT,
     round_spec::weight_of,
     rpc::explain,
-    secure_aggregation::NoTerms,
+    secure_aggregation::{Form, NoTerms},
     wire::{self, DeclineReason, coordinator_message, rounds_client::RoundsClient, site_message},
 };
 use futures::future::{Either, select};
@@ -35,11 +35,15 @@ use zeroize::Zeroizing;
 use super::{
     Agent, POLL_GRACE, SessionError,
     assignment::{Assignment, Declined, Distrust},
-    round::{Answer, failed},
+    round::{Answer, MEBIBYTE, decline_unless_fatal, failed},
     upload::Content,
     with_timeout,
 };
-use crate::{consent, training::blocking};
+use crate::{
+    consent,
+    policy::Policy,
+    training::{Work, blocking, train_share},
+};
 
 /// Why an attempt has no more use for this site: for its log.
 struct Over(String);
@@ -63,39 +67,40 @@ impl Agent {
             Ok(talk) => talk,
             Err(declined) => return Ok(Err(declined)),
         };
-        let (set_up, update) = {
-            let making = std::pin::pin!(self.have_update(channel, assignment, network.clone()));
+        let (set_up, vector) = {
+            let making = std::pin::pin!(self.have_vector(channel, assignment, network.clone()));
             let setting_up = std::pin::pin!(talk.set_up());
             match select(making, setting_up).await {
-                Either::Left((Ok(Ok(Some(update))), setting_up)) => {
-                    (setting_up.await?, Ok(Some(update)))
+                Either::Left((Ok(Ok(Some(vector))), setting_up)) => {
+                    (setting_up.await?, Ok(Some(vector)))
                 }
-                Either::Left((update, _)) => (Ok(()), update?),
+                Either::Left((vector, _)) => (Ok(()), vector?),
                 // A training under way outlives the attempt: the next one takes its update.
                 Either::Right((set_up, making)) => {
-                    let update = making.await?;
-                    (set_up?, update)
+                    let vector = making.await?;
+                    (set_up?, vector)
                 }
             }
         };
         let round = assignment.spec.round;
-        let update = match update {
-            Ok(Some(update)) => update,
+        let vector = match vector {
+            Ok(Some(vector)) => vector,
             Ok(None) => return Ok(Ok(())),
             Err(declined) => return Ok(Err(declined)),
         };
         if let Err(Over(why)) = set_up {
-            warn!(%round, why, "the attempt is over, the update stays stored");
+            warn!(%round, why, "the attempt was over before its upload");
             return Ok(Ok(()));
         }
-        let encoded = match self.encode(assignment, &talk, update.clone()).await? {
+        let origin = vector.origin();
+        let encoded = match self.encode(assignment, &talk, vector).await? {
             Ok(encoded) => encoded,
             Err(declined) => return Ok(Err(declined)),
         };
-        let (vector, trailer) = match talk.mask(encoded, sequence_of(&update)).await? {
+        let (vector, trailer) = match talk.mask(encoded, sequence_of(origin)).await? {
             Ok(masked) => masked,
             Err(Over(why)) => {
-                warn!(%round, why, "the attempt is over, the update stays stored");
+                warn!(%round, why, "the attempt was over before its upload");
                 return Ok(Ok(()));
             }
         };
@@ -106,7 +111,7 @@ impl Agent {
         drop(vector);
         let layout = network.layout();
         let delivered = self
-            .deliver(channel, assignment, layout, &update, content)
+            .deliver(channel, assignment, layout, origin, content)
             .await?;
         if let Err(declined) = delivered {
             return Ok(Err(declined));
@@ -146,7 +151,7 @@ impl Agent {
             assignment.here(end),
         );
         match terms {
-            Ok(terms) => Ok(Ok(terms)),
+            Ok(terms) => Ok(self.has_enough_noise(assignment, &policy).map(|()| terms)),
             Err(refused @ (NoTerms::Terms(_) | NoTerms::NotActive(_))) => {
                 Ok(Err(Declined::new(DeclineReason::Policy, refused)))
             }
@@ -155,6 +160,26 @@ impl Agent {
                 Err(Distrust::NotOfPlan { round, source }.into())
             }
         }
+    }
+
+    /// Whether the honest sites of any sum, as this site's policy counts them, carry the whole noise.
+    fn has_enough_noise(&self, assignment: &Assignment, policy: &Policy) -> Result<(), Declined> {
+        let spec = &assignment.spec;
+        let form = spec.secure_aggregation.as_ref().map(|secure| secure.form);
+        let Some(Form::Shares { shares, .. }) = form else {
+            return Ok(());
+        };
+        let colluding = policy.limits(spec.cohort.len()).colluding as u32;
+        if shares + colluding <= spec.quorum {
+            return Ok(());
+        }
+        let why = format!(
+            "`colluding` is {colluding}: of {} sites that answer, {} may be honest, and the noise is \
+             shared by {shares}",
+            spec.quorum,
+            spec.quorum.saturating_sub(colluding)
+        );
+        Err(Declined::new(DeclineReason::Policy, why))
     }
 
     /// Opens this site's side of an attempt, and sends its keys.
@@ -199,12 +224,80 @@ impl Agent {
         }
     }
 
-    /// Brings the update within its bound, weights it and rounds it to the grid.
+    /// What this site adds to the sum: an update, or a share of a distributed step.
+    async fn have_vector(
+        &self,
+        channel: &Channel,
+        assignment: &Assignment,
+        network: Arc<Network>,
+    ) -> Answer<Option<Vector>> {
+        let secure = assignment.spec.secure_aggregation.as_ref();
+        let shares = match secure.map(|secure| secure.form) {
+            Some(Form::Shares { shares, .. }) => NonZeroU32::new(shares),
+            _ => None,
+        };
+        match shares {
+            Some(shares) => self.have_share(channel, assignment, network, shares).await,
+            None => {
+                let update = self.have_update(channel, assignment, network).await?;
+                Ok(update.map(|update| update.map(Vector::Update)))
+            }
+        }
+    }
+
+    /// Charges, takes a distributed round's one step, and records it. Nothing of it is stored: another
+    /// attempt draws and pays anew.
+    async fn have_share(
+        &self,
+        channel: &Channel,
+        assignment: &Assignment,
+        network: Arc<Network>,
+        shares: NonZeroU32,
+    ) -> Answer<Option<Vector>> {
+        let (spec, plan) = (&assignment.spec, &assignment.study.plan);
+        let study = spec.round.study;
+        let cache = self.settings.cache_mebibytes * MEBIBYTE;
+        let preparing = self.preparation.prepare(&self.store, study, plan, cache);
+        let set = match preparing.await {
+            Ok(set) => set,
+            Err(error) => return decline_unless_fatal(error),
+        };
+        let weights = self.weights(channel, assignment, &network).await?;
+        let now = SystemTime::now();
+        let paid = match self.protect(assignment, now).await? {
+            Ok(paid) => paid,
+            Err(declined) => return Ok(Err(declined)),
+        };
+        self.report(assignment, &network, &weights, &set, now)
+            .await?;
+        let work = Work {
+            study,
+            round: spec.round.round,
+            plan: plan.clone(),
+            network,
+            weights,
+            set,
+            devices: self.devices.clone(),
+            protection: paid.protection,
+            epsilon: paid.epsilon,
+        };
+        let share = match train_share(work, shares).await {
+            Ok(share) => share,
+            Err(error) => return decline_unless_fatal(error),
+        };
+        self.record(assignment, share.origin(), share.digest())
+            .await?;
+        let has_receipt = self.have_receipt(channel, assignment).await?;
+        Ok(has_receipt.map(|has_receipt| has_receipt.then_some(Vector::Share(share))))
+    }
+
+    /// Brings an update within its bound, weights it and rounds it to the grid; a share is in units
+    /// already.
     async fn encode(
         &self,
         assignment: &Assignment,
         talk: &Conversation<'_>,
-        update: Arc<PrivateUpdate>,
+        vector: Vector,
     ) -> Answer<Encoded> {
         let round = assignment.spec.round;
         let figures = self.figures(assignment).await?;
@@ -213,12 +306,14 @@ impl Agent {
             return Ok(Err(failed("the attempt is over")));
         };
         let encoded = blocking(move || {
-            let mut values = Zeroizing::new(update.values().to_vec());
-            let bound = match *terms.encoding() {
-                Encoding::Weighted { bound, .. } => bound,
-                Encoding::Lattice { .. } => f64::INFINITY,
+            let update = match vector {
+                Vector::Update(update) => update,
+                Vector::Share(share) => return encoding::encode_share(&terms, share, &figures),
             };
-            if encoding::bring_within(&mut values, bound) {
+            let mut values = Zeroizing::new(update.values().to_vec());
+            if let Encoding::Weighted { bound, .. } = *terms.encoding()
+                && encoding::bring_within(&mut values, bound)
+            {
                 warn!(%round, bound, "the update was longer than the bound, and is scaled down");
             }
             encoding::encode(&terms, &values, weight, &figures)
@@ -269,8 +364,25 @@ impl Agent {
     }
 }
 
-fn sequence_of(update: &PrivateUpdate) -> Option<u64> {
-    match update.origin() {
+/// What a site adds to a sum.
+enum Vector {
+    /// An update that is private by itself, stored for every attempt at its round.
+    Update(Arc<PrivateUpdate>),
+    /// A clipped sum with a share of the noise, for this attempt alone.
+    Share(NoisyShare),
+}
+
+impl Vector {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Update(update) => update.origin(),
+            Self::Share(share) => share.origin(),
+        }
+    }
+}
+
+fn sequence_of(origin: Origin) -> Option<u64> {
+    match origin {
         Origin::Noised { sequence, .. } => Some(sequence),
         _ => None,
     }

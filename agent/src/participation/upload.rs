@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use consilium_privacy::{
     accountant::{Charge, Delta},
-    step::{Origin, PrivateUpdate},
+    step::Origin,
 };
 use consilium_proto::{
     ChargeStatement, ChunkPlan, ErrorCode, Layout, ModelDigest, Statement,
@@ -43,11 +43,11 @@ impl Agent {
         channel: &Channel,
         assignment: &Assignment,
         layout: &Layout,
-        update: &PrivateUpdate,
+        origin: Origin,
         content: Content,
     ) -> Result<Result<(), Declined>, SessionError> {
         let round = assignment.spec.round;
-        let parcel = self.wrap(assignment, layout, update, content).await?;
+        let parcel = self.wrap(assignment, layout, origin, content).await?;
         self.store.round_offered(round.study, round.round).await?;
         let sending = tokio::time::timeout_at(assignment.deadline, self.send(channel, &parcel));
         match sending.await {
@@ -81,7 +81,7 @@ impl Agent {
         &self,
         assignment: &Assignment,
         layout: &Layout,
-        update: &PrivateUpdate,
+        origin: Origin,
         content: Content,
     ) -> Result<Parcel, SessionError> {
         let spec = &assignment.spec;
@@ -103,7 +103,7 @@ impl Agent {
             update_digest,
             transfer,
             weight,
-            charge: self.charge_statement(assignment, update).await?,
+            charge: self.charge_statement(assignment, origin).await?,
         };
         let statement = statement.sign(self.membership.identity()).into();
         let key = wire::UploadKey {
@@ -122,7 +122,7 @@ impl Agent {
     async fn charge_statement(
         &self,
         assignment: &Assignment,
-        update: &PrivateUpdate,
+        origin: Origin,
     ) -> Result<Option<ChargeStatement>, SessionError> {
         let guarantee = assignment.study.plan.privacy.guarantee();
         let (
@@ -133,7 +133,7 @@ impl Agent {
                 clipping_norm,
                 ..
             },
-        ) = (guarantee, update.origin())
+        ) = (guarantee, origin)
         else {
             return Ok(None);
         };

@@ -351,6 +351,24 @@ impl Study {
             .into_inner()
     }
 
+    /// The weights of a version.
+    pub(crate) async fn weights(&self, version: &wire::Version) -> Vec<f32> {
+        let request = wire::DownloadRequest {
+            study: self.id.as_bytes().to_vec(),
+            model_digest: version.model_digest.clone(),
+            from_chunk: 0,
+        };
+        let answer = self.client.clone().download(request).await;
+        let mut stream = answer.expect("stored").into_inner();
+        let mut weights = Vec::new();
+        while let Some(message) = stream.message().await.expect("whole") {
+            if let Some(wire::download_message::Part::Chunk(chunk)) = message.part {
+                weights.extend(consilium_proto::vector::words(&chunk.data).expect("whole words"));
+            }
+        }
+        weights
+    }
+
     pub(crate) async fn finished(&self) -> wire::StudyDetail {
         until("the study is finished", async || {
             let detail = self.detail().await;

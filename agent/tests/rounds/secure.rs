@@ -5,7 +5,7 @@ use std::time::Duration;
 use consilium_privacy::{ledger::Purpose, secagg::site::Record};
 use consilium_proto::{
     Plan, Role, StudyId,
-    plan::{Privacy, Report},
+    plan::{Mode, Privacy, Report},
 };
 
 use crate::federation::{
@@ -199,6 +199,60 @@ async fn a_site_whose_policy_fears_more_collusion_declines_and_nothing_is_sent()
     );
     for agent in running {
         assert_eq!(agent.store.attempts(study.id).await.expect("a chain"), []);
+        agent.end().await;
+    }
+}
+
+/// Noise of σ = 50 drowns the gradients: over four rounds 136 coordinates move by the noise of the
+/// whole step, σC over 3 · B = 24 patients, and no less. 5 standard errors.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_distributed_study_shares_its_noise_and_charges_each_site_for_the_whole() {
+    let mut federation = Federation::new().await;
+    let researcher = federation.member("researcher", Role::Researcher).await;
+    let sites = three_sites(&mut federation).await;
+    let mut plan = secure_plan(4, 1, PRIVATE);
+    plan.privacy = Privacy {
+        mode: Mode::Distributed,
+        epsilon: None,
+        noise_multiplier: Some(50.0),
+        ..plan.privacy
+    };
+    plan.cohort.max_attempts = 2;
+    plan.training.learning_rate = 1.0;
+    plan.check().expect("a sound plan");
+    let study = Study::submit(&researcher, &plan).await;
+    let running = start_all(&sites).await;
+    let detail = study.finished().await;
+    let mut moved = Vec::new();
+    for pair in detail.versions.windows(2) {
+        let sums = pair[1].sums.as_ref().expect("secure");
+        assert_eq!(sums.weight, 3, "no weights: three sites");
+        for contribution in &pair[1].contributions {
+            let charge = contribution.charge.as_ref().expect("a private study");
+            assert_eq!((charge.noise_multiplier, charge.steps), (50.0, 1));
+        }
+        let [before, after] = [&pair[0], &pair[1]].map(|version| study.weights(version));
+        let (before, after) = tokio::join!(before, after);
+        moved.extend(
+            after
+                .iter()
+                .zip(&before)
+                .map(|(after, before)| f64::from(after - before)),
+        );
+    }
+    let count = moved.len() as f64;
+    assert_eq!(count, 136.0);
+    let variance = moved.iter().map(|step| step * step).sum::<f64>() / count;
+    let expected = (50.0_f64 / 24.0).powi(2);
+    let error = expected * (2.0 / count).sqrt();
+    assert!(
+        (variance - expected).abs() < 5.0 * error,
+        "{variance} for {expected}"
+    );
+    for agent in running {
+        concluded(&agent, study.id, 4).await;
+        let spooled = agent.store.spooled(study.id, 1).expect("readable");
+        assert!(spooled.is_none(), "a share is stored nowhere");
         agent.end().await;
     }
 }

@@ -17,6 +17,8 @@ pub struct MaskedSum {
     terms: Terms,
     opening: Box<Opening>,
     chunk_bytes: u64,
+    /// What a unit of the sum's mean moves a coordinate by.
+    scale: f64,
     /// What the sum says besides the update; known once its tail is read.
     reader: Option<Tail>,
     hash: Context,
@@ -46,9 +48,15 @@ impl MaskedSum {
             terms,
             opening,
             chunk_bytes: chunk_bytes.into(),
+            scale: 1.0,
             reader: None,
             hash: Context::new(&SHA256),
         }
+    }
+
+    /// Whose mean is multiplied by this: a distributed step comes in lattice units of a gradient.
+    pub fn scaled(self, scale: f64) -> Self {
+        Self { scale, ..self }
     }
 
     /// The weighted mean of so many coordinates from the first one on; to be asked in order.
@@ -71,7 +79,10 @@ impl MaskedSum {
             return Ok(vec![]);
         };
         let mean = tail.reader.mean(first, &part)?;
-        Ok(mean.into_iter().map(f64::from).collect())
+        Ok(mean
+            .into_iter()
+            .map(|value| f64::from(value) * self.scale)
+            .collect())
     }
 
     /// What the sum was, once all of the update has been asked for.

@@ -3,7 +3,8 @@
 
 use consilium_privacy::secagg::coordinator as secagg;
 use consilium_proto::{
-    ModelDigest, OutOfRange, RoundId, RoundSpec, SecureAggregation, SiteId, StudyId, wire,
+    ModelDigest, OutOfRange, RoundId, RoundSpec, SecureAggregation, SiteId, StudyId,
+    secure_aggregation::Form, wire,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
@@ -134,6 +135,7 @@ impl<S: Store> Driver<S> {
             true => match self.opening(id).await? {
                 Some((terms, opening)) => {
                     let sum = MaskedSum::new(id, terms, opening, record.chunk_bytes);
+                    let sum = sum.scaled(self.step_of_a_unit(record, id).await?);
                     Updates::Masked(Box::new(sum))
                 }
                 None => return Err(SecureError::Closed(id).into()),
@@ -182,6 +184,23 @@ impl<S: Store> Driver<S> {
         };
         self.conclude(id, told, input, change).await?;
         Ok(None)
+    }
+
+    /// What the mean of a sum's units moves a coordinate by. Sites of a distributed round send clipped
+    /// sums of gradients in lattice units; the step that each would have taken is taken here, once.
+    async fn step_of_a_unit(&self, record: &StudyRecord, id: RoundId) -> Result<f64, DriveError> {
+        let signed = self.store.spec(id).await?.ok_or(SecureError::Closed(id))?;
+        let spec = RoundSpec::open(&signed, &self.identity.public_key());
+        let spec = spec.map_err(SecureError::from)?;
+        let training = &record.plan.training;
+        Ok(match spec.secure_aggregation.map(|secure| secure.form) {
+            Some(Form::Shares { lattice_step, .. }) => {
+                let (done, rounds) = (u64::from(id.round - 1), u64::from(record.plan.rounds));
+                let length = training.learning_rate * training.schedule.factor(done, rounds);
+                -length * lattice_step / f64::from(training.batch_size)
+            }
+            _ => 1.0,
+        })
     }
 
     /// Sums on a blocking thread: opening and adding a model's chunks is work, not waiting.

@@ -7,7 +7,9 @@ use consilium_privacy::{
     keystream::MasterSecret,
     ledger::{Entry, Grant},
     sampling::PoissonSampler,
-    step::{AddError, ClippedSum, Clipping, NoisySteps, Part, PrivateUpdate, StepNoise},
+    step::{
+        AddError, ClippedSum, Clipping, NoisyShare, NoisySteps, Part, PrivateUpdate, StepNoise,
+    },
 };
 
 use super::{Context, Examples, Gradients, TrainError, examples::Pick};
@@ -93,6 +95,28 @@ impl Private {
     pub(super) fn clipped(self, clipping: Clipping) -> Result<Self, TrainError> {
         let noisy = self.noisy.clipped(clipping).map_err(TrainError::Plan)?;
         Ok(Self { noisy, ..self })
+    }
+
+    /// With a share of the noise, for one step that all sites add up together.
+    pub(super) fn sharing(self, shares: NonZeroU32) -> Result<Self, TrainError> {
+        let noisy = self.noisy.sharing(shares).map_err(TrainError::Plan)?;
+        Ok(Self { noisy, ..self })
+    }
+
+    /// The one step of a round whose noise is shared, and records whose gradient was not finite.
+    pub(super) fn share(
+        mut self,
+        context: &Context,
+        weights: &[f32],
+    ) -> Result<(NoisyShare, u64), TrainError> {
+        let picks = self.draw(context.examples);
+        let start = || self.sum(weights.len());
+        let add = |sum: &mut ClippedSum, gradient: Gradient| Ok(gradient.add_to(sum)?);
+        let sums = each_gradient(context, weights, &picks, start, add)?;
+        let empty = self.sum(weights.len())?;
+        let sum = sums.into_iter().try_fold(empty, ClippedSum::merge)?;
+        let not_finite = u64::from(sum.not_finite());
+        Ok((self.noisy.share(sum)?, not_finite))
     }
 
     /// The clipping norm of the next step.

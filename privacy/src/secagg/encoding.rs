@@ -9,10 +9,10 @@ mod quantiser;
 pub(super) mod words;
 
 #[cfg(test)]
-pub(super) use self::quantiser::encode_with;
+pub(super) use self::quantiser::{encode_lattice, encode_with};
 pub use self::{
     decoding::{Implausible, SumReader},
-    quantiser::{EncodeError, Encoded, bring_within, encode, encode_lattice},
+    quantiser::{EncodeError, Encoded, bring_within, encode, encode_share},
     words::{Word, Words},
 };
 
@@ -49,6 +49,12 @@ impl Encoding {
         let shares = (sites as u64).checked_mul(weight_max.into())?;
         let units = word.largest().checked_div(shares)?.checked_sub(1)?;
         (units > 0).then_some(units.min(FINEST))
+    }
+
+    /// Integers of one site of a cohort, as large as their sum can bear.
+    pub fn lattice(sites: usize) -> Self {
+        let limit = Word::U64.largest() / sites.max(1) as u64;
+        Self::Lattice { limit }
     }
 
     /// Whether the sum of a cohort's words stays within the signed range of a word.

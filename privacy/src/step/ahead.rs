@@ -68,7 +68,7 @@ impl NoisySteps {
         sum: ClippedSum,
         mut noise: StepNoise,
     ) -> Result<Vec<f32>, StepError> {
-        self.admit(&sum)?;
+        self.admit_alone(&sum)?;
         let context = self.grant.step_context(self.taken + 1);
         let coordinates = sum.len() + usize::from(sum.bit().is_some());
         if noise.context != context || noise.values.len() != coordinates {

@@ -132,6 +132,10 @@ pub enum Mode {
     /// At each site alone, before anything leaves it.
     #[default]
     Local,
+    /// By all sites together: each adds a share, so that the sum of those that are guaranteed to be in it,
+    /// and honest, carries the whole. One step a round, at the global weights. Needs secure aggregation,
+    /// which the guarantee then rests on.
+    Distributed,
     /// Nowhere. Must be asked for by name, and allowed by each site's policy.
     None,
 }

@@ -20,6 +20,19 @@ const LIMITS: Limits = Limits {
     honest: 3,
 };
 
+/// Changes the numbers of a weighted form.
+fn weighted(secure: &mut SecureAggregation, change: fn(&mut f64, &mut u32, &mut u64)) {
+    let Form::Weighted {
+        update_bound,
+        weight_max,
+        grid,
+    } = &mut secure.form
+    else {
+        panic!("weighted");
+    };
+    change(update_bound, weight_max, grid);
+}
+
 fn plan() -> Plan {
     Plan::from_toml(PLAN).expect("a sound plan")
 }
@@ -87,10 +100,18 @@ fn a_round_of_the_plan_gives_terms_with_all_its_numbers() {
 
 #[test]
 fn numbers_that_do_not_follow_from_the_plan_are_refused_by_name() {
-    let changes: [(&str, fn(&mut SecureAggregation)); 5] = [
-        ("update bound", |it| it.update_bound *= 1.0 + 1e-6),
-        ("largest weight", |it| it.weight_max = 65),
-        ("grid", |it| it.grid -= 1),
+    let changes: [(&str, fn(&mut SecureAggregation)); 6] = [
+        ("update bound", |it| {
+            weighted(it, |bound, _, _| *bound *= 1.0 + 1e-6)
+        }),
+        ("largest weight", |it| weighted(it, |_, most, _| *most = 65)),
+        ("grid", |it| weighted(it, |_, _, grid| *grid -= 1)),
+        ("form", |it| {
+            it.form = Form::Shares {
+                lattice_step: 1.0,
+                shares: 3,
+            }
+        }),
         ("word", |it| it.word_bits = 64),
         ("figures", |it| it.figures.push(1.0)),
     ];
@@ -145,10 +166,10 @@ fn the_numbers_survive_the_wire_and_unsound_ones_do_not() {
     let opened = RoundSpec::open(&signed, &coordinator.public_key()).expect("its signature");
     assert_eq!(opened.secure_aggregation, spec().secure_aggregation);
     let changes: [fn(&mut SecureAggregation); 6] = [
-        |it| it.update_bound = f64::NAN,
-        |it| it.update_bound = 0.0,
+        |it| weighted(it, |bound, _, _| *bound = f64::NAN),
+        |it| weighted(it, |bound, _, _| *bound = 0.0),
         |it| it.figures = vec![f64::INFINITY],
-        |it| it.grid = 0,
+        |it| weighted(it, |_, _, grid| *grid = 0),
         |it| it.word_bits = 16,
         |it| it.end = 1,
     ];
@@ -157,5 +178,60 @@ fn the_numbers_survive_the_wire_and_unsound_ones_do_not() {
         change(spec.secure_aggregation.as_mut().expect("secure"));
         let signed = spec.sign(&coordinator);
         assert!(RoundSpec::open(&signed, &coordinator.public_key()).is_err());
+    }
+}
+
+fn distributed() -> Plan {
+    let text = PLAN
+        .replace("steps = 4", "steps = 1")
+        .replace(
+            "cohort = { size = 3 }",
+            "cohort = { size = 5, quorum = 4, max_attempts = 2 }",
+        )
+        .replace("privacy = {", "privacy = { mode = \"distributed\",");
+    Plan::from_toml(&text).expect("a sound plan")
+}
+
+#[test]
+fn a_distributed_round_fixes_lattice_and_shares_of_those_guaranteed_to_be_honest() {
+    let plan = distributed();
+    let secure = SecureAggregation::of(&plan, 1, 4, 5, 9);
+    let secure = secure.expect("a word").expect("secure");
+    let Form::Shares {
+        lattice_step,
+        shares,
+    } = secure.form
+    else {
+        panic!("shares");
+    };
+    // Of four that answer one may work with the coordinator.
+    assert_eq!((shares, secure.word_bits), (3, 64));
+    let expected = 2.0 / 3_f64.sqrt() / f64::from(1 << 29);
+    assert!(
+        (lattice_step / expected - 1.0).abs() < 1e-12,
+        "{lattice_step}"
+    );
+}
+
+#[test]
+fn distributed_plans_that_cannot_be_are_refused_with_the_field() {
+    let sound = distributed();
+    let cases: [(&str, fn(&mut Plan)); 5] = [
+        ("secure_aggregation", |plan| plan.secure_aggregation = false),
+        ("training.steps", |plan| plan.training.steps = 2),
+        ("training.optimizer", |plan| {
+            plan.training.optimizer = crate::plan::Optimizer::Adam
+        }),
+        ("cohort.max_attempts", |plan| plan.cohort.max_attempts = 3),
+        ("privacy.noise_multiplier", |plan| {
+            plan.privacy.noise_multiplier = None;
+            plan.privacy.epsilon = Some(1.0);
+        }),
+    ];
+    for (field, change) in cases {
+        let mut plan = sound.clone();
+        change(&mut plan);
+        let refused = plan.check().expect_err(field).to_string();
+        assert!(refused.contains(field), "{refused}");
     }
 }

@@ -6,6 +6,7 @@ use super::{Encoding, Words, tail_units};
 use crate::{
     keystream::{Keystream, MasterSecret, NoRandomness},
     secagg::{context::Context, terms::Terms},
+    step::NoisyShare,
 };
 
 /// Why an update does not become words. Nothing of it has left.
@@ -178,11 +179,28 @@ pub(in crate::secagg) fn encode_with(
     Ok(Encoded::new(terms, words(terms, values)))
 }
 
+/// Takes a site's share of a distributed step, and appends the further figures. The share goes
+/// nowhere else.
+///
+/// # Errors
+/// Lengths, coordinates or figures outside the terms; a figure that is not finite.
+pub fn encode_share(
+    terms: &Terms,
+    share: NoisyShare,
+    tail: &[f64],
+) -> Result<Encoded, EncodeError> {
+    encode_lattice(terms, share.units(), tail)
+}
+
 /// Takes integers as they are, and appends the further figures.
 ///
 /// # Errors
 /// Lengths, coordinates or figures outside the terms; a figure that is not finite.
-pub fn encode_lattice(terms: &Terms, sum: &[i64], tail: &[f64]) -> Result<Encoded, EncodeError> {
+pub(in crate::secagg) fn encode_lattice(
+    terms: &Terms,
+    sum: &[i64],
+    tail: &[f64],
+) -> Result<Encoded, EncodeError> {
     let Encoding::Lattice { limit } = *terms.encoding() else {
         return Err(EncodeError::OtherEncoding);
     };
