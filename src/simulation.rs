@@ -21,7 +21,13 @@ use consilium_privacy::{
     ledger::{Budget, ChargeRequest, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
     step::{Origin, PrivateUpdate},
 };
-use consilium_proto::{ParameterVector, Plan, plan::Guarantee, round_spec::weight_of};
+use consilium_proto::{
+    ErrorCode, ParameterVector, Plan,
+    plan::{Guarantee, Mode},
+    round_spec::weight_of,
+};
+
+use crate::failure::refuse;
 
 /// A hospital's records in memory, each as its own patient.
 pub(crate) struct Records(Vec<(Vec<f32>, Target)>);
@@ -88,6 +94,11 @@ impl Simulation {
     /// # Errors
     /// A plan whose network cannot be built, or whose ε no noise reaches at a hospital.
     pub(crate) fn new(plan: &Plan, hospitals: Vec<Records>) -> Result<Self> {
+        if plan.privacy.mode == Mode::Distributed {
+            let message = "privacy.mode = \"distributed\" takes several sites with secure aggregation: run a \
+                           federation, or simulate the plan with mode = \"local\"";
+            return refuse(ErrorCode::Invalid, message);
+        }
         let network = Network::from_plan(plan)?;
         let weights = network.initial(plan.seed);
         let model: Vec<f64> = weights.as_slice().iter().copied().map(f64::from).collect();

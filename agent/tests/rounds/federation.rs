@@ -28,6 +28,50 @@ use consilium_proto::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Everything that this program logs, at every level.
+pub(crate) mod logs {
+    use std::{
+        io,
+        sync::{Mutex, Once, PoisonError},
+    };
+
+    static BEGIN: Once = Once::new();
+    static KEPT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct Keeper;
+
+    impl io::Write for Keeper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Begins to keep.
+    pub(crate) fn keep() {
+        BEGIN.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+                .with_ansi(false)
+                .with_writer(|| Keeper)
+                .finish();
+            // Another test of this program cannot have set one.
+            let _ = tracing::subscriber::set_global_default(subscriber);
+        });
+    }
+
+    /// What was logged so far.
+    pub(crate) fn kept() -> String {
+        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+}
+
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,6 +127,7 @@ impl Federation {
 
     /// A federation whose coordinator gives stragglers so much time.
     pub(crate) async fn with_grace(grace: Duration) -> Self {
+        logs::keep();
         let root = tempfile::tempdir().expect("a folder");
         let path = root.path().join("coordinator");
         let pkcs8 = Signer::generate().expect("randomness");

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use consilium_privacy::{ledger::Purpose, secagg::site::Record};
+use consilium_privacy::{ledger::Purpose, seal::read_sealed, secagg::site::Record};
 use consilium_proto::{
     Plan, Role, StudyId,
     plan::{Mode, Privacy, Report},
 };
 
 use crate::federation::{
-    Federation, PRIVATE, Running, Study, secure_plan, sites, start, three_sites, until,
+    Federation, PRIVATE, Running, Study, key, logs, secure_plan, sites, start, three_sites, until,
     write_policy,
 };
 
@@ -255,4 +255,73 @@ async fn a_distributed_study_shares_its_noise_and_charges_each_site_for_the_whol
         assert!(spooled.is_none(), "a share is stored nowhere");
         agent.end().await;
     }
+}
+
+/// As text, as hexadecimal digits and as the list of numbers that `Debug` would print.
+fn forms(secret: &[u8]) -> [String; 2] {
+    let digits = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let numbers: Vec<_> = secret.iter().map(ToString::to_string).collect();
+    [digits, numbers.join(", ")]
+}
+
+/// All logs of this program at every level, those of its dependencies included: no key, no weight, no
+/// patient, no byte of a masked vector or of its shares.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_line_holds_a_secret() {
+    let mut federation = Federation::new().await;
+    let researcher = federation.member("researcher", Role::Researcher).await;
+    let sites = three_sites(&mut federation).await;
+    let study = Study::submit(&researcher, &secure_plan(2, 4, PRIVATE)).await;
+    let running = start_all(&sites).await;
+    let detail = study.finished().await;
+    let mut secrets = vec![vec![9; 32]];
+    for (agent, site) in running.iter().zip(&sites) {
+        concluded(agent, study.id, 2).await;
+        for name in ["identity.key", "tls.key"] {
+            let opened = read_sealed(&site.join(name), &key(), name);
+            secrets.push(opened.expect("the member's key").to_vec());
+        }
+        let update = agent
+            .store
+            .spooled(study.id, 2)
+            .expect("readable")
+            .expect("kept");
+        let values = update.values()[..4]
+            .iter()
+            .flat_map(|value| value.to_le_bytes());
+        secrets.push(values.collect());
+    }
+    let weights = study.weights(&detail.versions[2]).await;
+    secrets.push(
+        weights[..4]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
+    );
+    // Kinds 1 and 4: dealt shares, and shares that were opened.
+    let lines = federation.journal(study.id).await;
+    let opened = lines.iter().filter(|line| [1, 4].contains(&line[0]));
+    secrets.extend(opened.map(|line| line[line.len() - 32..].to_vec()));
+    let log = logs::kept();
+    assert!(
+        log.contains("sum published") && log.contains("version published"),
+        "it is the log"
+    );
+    for secret in &secrets {
+        assert!(secret.len() >= 16);
+        for form in forms(&secret[secret.len() - 16..]) {
+            assert!(!log.contains(&form), "a secret is in the log");
+        }
+    }
+    for value in update_texts(&weights) {
+        assert!(!log.contains(&value), "a weight is in the log");
+    }
+    assert!(!log.contains("p17,17"), "a record is in the log");
+}
+
+fn update_texts(weights: &[f32]) -> impl Iterator<Item = String> {
+    weights
+        .iter()
+        .filter(|weight| weight.abs() > 1e-3)
+        .map(ToString::to_string)
 }

@@ -235,3 +235,68 @@ fn distributed_plans_that_cannot_be_are_refused_with_the_field() {
         assert!(refused.contains(field), "{refused}");
     }
 }
+
+/// Bodies that a coordinator, or a site, signed whatever they hold: changed, cut and lengthened for a
+/// bounded time (`FUZZ_SECONDS`, 1 unless told otherwise).
+#[test]
+fn mutated_bodies_of_signed_messages_cause_no_panic() {
+    use crate::{ChunkPlan, Statement, signed::Purpose};
+
+    let signer = signer();
+    let key = signer.public_key();
+    let statement = Statement {
+        context: Digest::plain(b"x"),
+        round: spec().round,
+        layout_digest: LayoutDigest(Digest::plain(b"x")),
+        update_digest: ModelDigest(Digest::plain(b"x")),
+        transfer: ChunkPlan::new(100, 1024).expect("sound"),
+        weight: None,
+        charge: None,
+    };
+    let bodies = [
+        (Purpose::RoundSpec, spec().sign(&signer)),
+        (Purpose::Statement, statement.sign(&signer)),
+    ];
+    let seconds = std::env::var("FUZZ_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let end =
+        std::time::Instant::now() + std::time::Duration::from_secs_f64(seconds.unwrap_or(1.0));
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % bound.max(1) as u64) as usize
+    };
+    let (mut read, mut tried) = (0, 0);
+    while std::time::Instant::now() < end || tried < 100 {
+        let (purpose, signed) = &bodies[below(2)];
+        let mut body = signed.unverified_body().to_vec();
+        for _ in 0..below(4) {
+            let at = below(body.len());
+            match below(4) {
+                0 if !body.is_empty() => body[at] ^= 1 << below(8),
+                1 => body.truncate(at),
+                2 => body.insert(at, below(256) as u8),
+                _ => body.extend_from_within(at..),
+            }
+        }
+        let signed = signer.sign(*purpose, body);
+        tried += 1;
+        if let Ok(spec) = RoundSpec::open(&signed, &key) {
+            // What it says is compared with the plan, never computed with.
+            let _ = spec.terms(
+                &signed,
+                &plan(),
+                4,
+                |_| Some(key),
+                LIMITS,
+                SystemTime::UNIX_EPOCH,
+            );
+            read += 1;
+        }
+        read += u32::from(Statement::open(&signed, &key).is_ok());
+    }
+    assert!(read > 0 && read < tried, "some were left as they are");
+}

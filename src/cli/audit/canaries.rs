@@ -26,7 +26,7 @@ use consilium_privacy::{
     keystream::MasterSecret,
     ledger::{Budget, ChargeRequest, Grant, Ledger, LedgerKey, MemoryJournal, Purpose, Repeat},
 };
-use consilium_proto::{ErrorCode, Plan};
+use consilium_proto::{ErrorCode, Plan, plan::Mode};
 use serde_json::{Value, json};
 
 use crate::{cli::study::plan, failure::refuse, output, scoring, simulation::Records};
@@ -120,6 +120,11 @@ fn claim(plan: &mut Plan, options: &Options, records: usize) -> Result<Claim> {
         let message = "privacy.mode = \"none\" claims nothing, so there is nothing to audit";
         return refuse(ErrorCode::Invalid, message);
     };
+    if plan.privacy.mode == Mode::Distributed {
+        let message = "privacy.mode = \"distributed\" adds noise at several sites, an audit sees one: audit \
+                       the plan with mode = \"local\"";
+        return refuse(ErrorCode::Invalid, message);
+    }
     let public_size = options.public_size.unwrap_or(records as u64);
     let Noise {
         sampling_rate: q,

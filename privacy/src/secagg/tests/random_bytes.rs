@@ -1,16 +1,21 @@
 //! Decoders and machines meet bytes that nobody meant.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use super::simulator::{Federation, Setting, id, start};
-use crate::secagg::{
-    coordinator,
-    message::{
-        Complaint, Confirm, Confirmations, Outcome, PairKey, PairKeys, PeerShares, Shares,
-        Survivors, ToCoordinator, ToSite, Trailer, Unmask,
+use crate::{
+    keystream::{Keystream, MasterSecret},
+    secagg::{
+        coordinator,
+        message::{
+            Complaint, Confirm, Confirmations, Outcome, PairKey, PairKeys, PeerShares, Shares,
+            Survivors, ToCoordinator, ToSite, Trailer, Unmask,
+        },
+        signature::Body,
+        site,
     },
-    signature::Body,
-    site,
 };
 
 /// If bytes are a message, they are the only bytes of that message.
@@ -129,6 +134,61 @@ fn real_messages_that_are_cut_lengthened_or_changed_are_read_without_panic() {
     // Each kind occurs in a round, but for complaints, outcomes, single keys and sites' records.
     let kinds = [1, 2, 3, 4, 5, 6, 9, 10, 12];
     assert!(kinds.iter().all(|kind| read[*kind]), "{read:?}");
+}
+
+/// Mutates real messages for a bounded time (`FUZZ_SECONDS`, 2 unless told otherwise) and shows them to every
+/// decoder and to machines on both sides, each in a phase that waits for that kind.
+#[test]
+fn mutated_messages_cause_no_panic_on_either_side() {
+    let seconds = std::env::var("FUZZ_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let end = Instant::now() + Duration::from_secs_f64(seconds.unwrap_or(2.0));
+    let messages = real_messages();
+    let mut coins = Keystream::new(MasterSecret::random().expect("randomness").into_pages());
+    let mut below = |bound: usize| (coins.word() % bound.max(1) as u64) as usize;
+    let mut tried = 0_u32;
+    while Instant::now() < end {
+        let mut federation = Federation::open(&Setting::five());
+        // Somewhere on the way to the sum.
+        let heard = below(28);
+        federation.run_until(|federation| federation.heard.len() >= heard);
+        for _ in 0..20 {
+            let mut bytes = messages[below(messages.len())].clone();
+            for _ in 0..1 + below(4) {
+                mutate(&mut bytes, &messages, &mut below);
+            }
+            read_as_anything(&bytes);
+            let site = id(1 + below(5) as u16);
+            federation.tell_coordinator(site, to_coordinator(below(6), bytes.clone()));
+            if below(4) == 0 {
+                federation.tell_site(site, to_site(below(5), bytes));
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried >= 20, "it was given no time");
+}
+
+/// Changes, cuts, repeats, or joins with another message.
+fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], below: &mut impl FnMut(usize) -> usize) {
+    let at = below(bytes.len());
+    match below(6) {
+        0 if !bytes.is_empty() => bytes[at] ^= 1 << below(8),
+        1 if !bytes.is_empty() => bytes[at] = [0, 1, 0x7F, 0x80, 0xFF][below(5)],
+        2 => bytes.truncate(at),
+        3 => bytes.insert(at, below(256) as u8),
+        4 => {
+            let part = bytes[at..(at + below(40)).min(bytes.len())].to_vec();
+            let place = below(bytes.len());
+            bytes.splice(place..place, part);
+        }
+        _ => {
+            let other = &others[below(others.len())];
+            bytes.truncate(at);
+            bytes.extend_from_slice(&other[below(other.len())..]);
+        }
+    }
 }
 
 #[test]
