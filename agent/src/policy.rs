@@ -47,6 +47,9 @@ pub struct Policy {
     pub honest: u32,
     /// Whether a study may train without privacy, which protects nobody. Default: no.
     pub allow_no_privacy: bool,
+    /// Whether a study may share its noise among all sites (`privacy.mode = "distributed"`): ε then
+    /// rests on secure aggregation. Default: no.
+    pub allow_distributed: bool,
     /// Whether the coordinator may see this site's own update. Default: no.
     pub allow_without_secure_aggregation: bool,
     /// Whether this policy decides on studies alone. Default: no, a person approves each.
@@ -68,6 +71,7 @@ impl Default for Policy {
             colluding: None,
             honest: 3,
             allow_no_privacy: false,
+            allow_distributed: false,
             allow_without_secure_aggregation: false,
             auto_approve: false,
             hours: None,
@@ -228,6 +232,9 @@ impl Policy {
                     .into(),
             );
         }
+        if plan.privacy.mode == Mode::Distributed {
+            self.check_distributed(plan, &mut objections);
+        }
         match (plan.privacy.mode, plan.privacy.guarantee()) {
             (Mode::None, _) if self.allow_no_privacy => {}
             (Mode::None, _) | (_, None) => {
@@ -241,6 +248,22 @@ impl Policy {
             Ok(())
         } else {
             Err(PolicyRefusal { objections })
+        }
+    }
+
+    fn check_distributed(&self, plan: &Plan, objections: &mut Vec<String>) {
+        if !self.allow_distributed {
+            objections.push(
+                "`allow_distributed` is off, the plan lets all sites add the noise together".into(),
+            );
+        }
+        let colluding = self.limits(plan.cohort.size as usize).colluding as u32;
+        let (quorum, shares) = (plan.cohort.quorum(), plan.noise_shares());
+        if shares + colluding > quorum {
+            objections.push(format!(
+                "`colluding` is {colluding}: of {quorum} sites that answer too few may be honest for a noise \
+                 shared by {shares}"
+            ));
         }
     }
 

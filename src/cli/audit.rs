@@ -1,6 +1,7 @@
 //! `consilium audit …`: what an auditor checks.
 
 mod canaries;
+mod events;
 mod export;
 mod log;
 mod noise;
@@ -23,6 +24,8 @@ pub(super) enum Command {
     Noise(Box<noise::Options>),
     /// Put the ledgers of agents into one file for an auditor, signed by their sites
     Export(export::Options),
+    /// Show what happened at the coordinator: studies, rounds, refusals, complaints of sites
+    Events(events::Options),
     /// Fetch the coordinator's log of ledger heads, to check exports against
     Log(log::Options),
     /// Check such a file, offline: roster, keys, chains, signatures, receipts, plans, every ε
@@ -37,6 +40,7 @@ impl Command {
             Self::Canaries(options) => canaries::run(&options),
             Self::Noise(options) => Box::pin(options.run()).await,
             Self::Export(options) => options.run().await,
+            Self::Events(options) => options.run().await,
             Self::Log(options) => options.run().await,
             Self::Verify(options) => options.run(),
             Self::Report(options) => options.run(),

@@ -93,6 +93,25 @@ fn every_objection_names_its_field() {
 }
 
 #[test]
+fn noise_that_all_sites_share_needs_to_be_allowed_by_name_and_enough_of_them_honest() {
+    let mut plan = plan("secure_aggregation = false", "");
+    plan.cohort.max_attempts = 2;
+    plan.cohort.quorum = Some(5);
+    plan.training.steps = 1;
+    plan.privacy.mode = Mode::Distributed;
+    plan.privacy.epsilon = None;
+    plan.privacy.noise_multiplier = Some(5.0);
+    plan.check().expect("a sound plan");
+    let message = objection(&policy(POLICY), &plan, 3000);
+    assert!(message.contains("`allow_distributed` is off"), "{message}");
+    let allowed = format!("allow_distributed = true\n{POLICY}");
+    assert_eq!(policy(&allowed).check(&plan, Some(3000)), Ok(()));
+    let wary = format!("colluding = 2\n{allowed}");
+    let message = objection(&policy(&wary), &plan, 3000);
+    assert!(message.contains("`colluding` is 2"), "{message}");
+}
+
+#[test]
 fn an_update_in_sight_of_the_coordinator_needs_to_be_allowed_by_name() {
     let closed = POLICY.replace("allow_without_secure_aggregation = true", "");
     let message = objection(&policy(&closed), &plan("", ""), 3000);

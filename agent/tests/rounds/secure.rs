@@ -210,6 +210,9 @@ async fn a_distributed_study_shares_its_noise_and_charges_each_site_for_the_whol
     let mut federation = Federation::new().await;
     let researcher = federation.member("researcher", Role::Researcher).await;
     let sites = three_sites(&mut federation).await;
+    for site in &sites {
+        write_policy(site, "auto_approve = true\nallow_distributed = true");
+    }
     let mut plan = secure_plan(4, 1, PRIVATE);
     plan.privacy = Privacy {
         mode: Mode::Distributed,

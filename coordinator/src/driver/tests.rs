@@ -341,7 +341,10 @@ async fn a_crash_before_or_after_any_commit_loses_no_update_and_counts_none_twic
         let (world, store) = (World::new(), Arc::new(MemoryStore::new()));
         world.prepare(&*store).await;
         let mortal = Arc::new(Mortal::new(store.clone(), Some(death)));
-        let died = async { world.start(mortal).await?.play(&world).await }.await;
+        let died = match world.start(mortal).await {
+            Ok(process) => Box::pin(process.play(&world)).await,
+            Err(error) => Err(error),
+        };
         assert!(died.is_err(), "{death:?} did not happen");
         let survivor = world.start(store.clone()).await.expect("a sound store");
         survivor.play(&world).await.expect("no second crash");
@@ -358,12 +361,16 @@ async fn crashes_lose_nothing_on_disk_either() {
         let store = Arc::new(SqliteStore::open(&path).await.expect("a new database"));
         world.prepare(&*store).await;
         let mortal = Arc::new(Mortal::new(store.clone(), Some(Death::After(at))));
-        let died = async { world.start(mortal).await?.play(&world).await }.await;
+        let died = match world.start(mortal).await {
+            Ok(process) => Box::pin(process.play(&world)).await,
+            Err(error) => Err(error),
+        };
         assert!(died.is_err(), "commit {at} did not happen");
         store.close().await;
         let store = Arc::new(SqliteStore::open(&path).await.expect("our own database"));
         let survivor = world.start(store.clone()).await.expect("a sound store");
-        survivor.play(&world).await.expect("no second crash");
+        let played = Box::pin(survivor.play(&world)).await;
+        played.expect("no second crash");
         assert_finished(&world, &*store, &format!("after commit {at}")).await;
     }
 }

@@ -14,6 +14,9 @@ const PLAN: &str = r#"
     privacy = { clipping_norm = 1.0, noise_multiplier = 2.0, delta = 1e-6 }
 "#;
 
+/// A change, and the field that it is about.
+type Named<T> = (&'static str, fn(&mut T));
+
 const LIMITS: Limits = Limits {
     min_cohort: 3,
     colluding: 0,
@@ -100,7 +103,7 @@ fn a_round_of_the_plan_gives_terms_with_all_its_numbers() {
 
 #[test]
 fn numbers_that_do_not_follow_from_the_plan_are_refused_by_name() {
-    let changes: [(&str, fn(&mut SecureAggregation)); 6] = [
+    let changes: [Named<SecureAggregation>; 6] = [
         ("update bound", |it| {
             weighted(it, |bound, _, _| *bound *= 1.0 + 1e-6)
         }),
@@ -216,7 +219,7 @@ fn a_distributed_round_fixes_lattice_and_shares_of_those_guaranteed_to_be_honest
 #[test]
 fn distributed_plans_that_cannot_be_are_refused_with_the_field() {
     let sound = distributed();
-    let cases: [(&str, fn(&mut Plan)); 5] = [
+    let cases: [Named<Plan>; 5] = [
         ("secure_aggregation", |plan| plan.secure_aggregation = false),
         ("training.steps", |plan| plan.training.steps = 2),
         ("training.optimizer", |plan| {

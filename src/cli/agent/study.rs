@@ -10,7 +10,7 @@ use clap::Subcommand;
 use consilium_agent::{
     consent::{self, Candidate},
     membership::Membership,
-    store::Store,
+    store::{KeptComplaint, Store},
 };
 use consilium_proto::{ErrorCode, Plan, PlanDigest, StudyId, plan::Mode};
 use serde_json::json;
@@ -26,6 +26,14 @@ pub(in crate::cli) enum Command {
         #[command(flatten)]
         folder: Folder,
         /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List why this hospital stopped in rounds with secure aggregation
+    Complaints {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
@@ -60,6 +68,12 @@ impl Command {
                 let candidates = consent::list(&store, &folder.policy()?).await?;
                 store.close().await;
                 list(&candidates, json)
+            }
+            Self::Complaints { folder, json } => {
+                let store = folder.store().await?;
+                let complaints = store.complaints().await?;
+                store.close().await;
+                list_complaints(&complaints, json)
             }
             Self::Approve { id, plan, folder } => {
                 let (store, policy) = (folder.store().await?, folder.policy()?);
@@ -117,6 +131,42 @@ async fn send(folder: &Folder, store: &Store) {
     }
 }
 
+fn list_complaints(complaints: &[KeptComplaint], as_json: bool) -> Result<()> {
+    if complaints.is_empty() {
+        output::note("this hospital has stopped in no round");
+    }
+    for complaint in complaints {
+        let KeptComplaint {
+            at,
+            round,
+            violation,
+            message,
+        } = complaint;
+        if as_json {
+            output::json(&json!({
+                "at": at,
+                "study": round.study,
+                "round": round.round,
+                "attempt": round.attempt,
+                "violation": violation,
+                "complaint": hex::encode(message),
+            }))?;
+            continue;
+        }
+        output::line(format_args!(
+            "{}  round {round}: {violation}",
+            output::time(at * 1000)
+        ))?;
+    }
+    if !complaints.is_empty() && !as_json {
+        output::note(
+            "--json prints the signed complaints, with the messages that show what was wrong: they are for \
+             governance and auditors",
+        );
+    }
+    Ok(())
+}
+
 fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
     if as_json {
         let objects = candidates.iter().map(|candidate| {
@@ -125,6 +175,7 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
                 "plan_digest": candidate.study.plan_digest,
                 "plan": candidate.study.plan,
                 "decision": decision(candidate),
+                "reason": candidate.study.decision.as_ref().map(|made| &made.reason),
                 "objections": candidate.objections,
             })
         });
@@ -146,6 +197,14 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
             ),
             ("decision", decision(candidate).to_owned()),
         ];
+        if let Some(made) = candidate
+            .study
+            .decision
+            .as_ref()
+            .filter(|made| !made.reason.is_empty())
+        {
+            rows.push(("because", made.reason.clone()));
+        }
         rows.extend(
             candidate
                 .objections
@@ -168,6 +227,12 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
 fn warn(plan: &Plan) {
     if plan.privacy.mode == Mode::None {
         output::note(output::red("this study trains without privacy"));
+    }
+    if plan.privacy.mode == Mode::Distributed {
+        output::note(output::red(
+            "this study's noise is shared by all sites: what it promises rests on secure aggregation and on \
+             enough of them being honest",
+        ));
     }
     if !plan.secure_aggregation {
         output::note(output::red(

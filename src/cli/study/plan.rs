@@ -36,6 +36,12 @@ pub(super) fn warn(plan: &Plan) {
              they reveal about a patient",
         ));
     }
+    if plan.privacy.mode == Mode::Distributed {
+        output::note(output::red(
+            "privacy.mode = \"distributed\": each site adds a share of the noise, so the guarantee rests on \
+             secure aggregation and on enough sites being honest",
+        ));
+    }
     if !plan.secure_aggregation {
         output::note(output::red(
             "secure_aggregation = false: the coordinator sees each site's update by itself",

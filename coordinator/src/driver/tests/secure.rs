@@ -31,6 +31,8 @@ struct Hospital {
     unsent: Vec<ToCoordinator>,
     upload: Option<(MaskedVector, Vec<u8>, Signed)>,
     outcomes: Vec<Outcome>,
+    /// What it should not state.
+    stated_weight: Option<u32>,
 }
 
 impl Hospital {
@@ -41,6 +43,7 @@ impl Hospital {
             unsent: Vec::new(),
             upload: None,
             outcomes: Vec::new(),
+            stated_weight: None,
         }
     }
 
@@ -174,7 +177,7 @@ impl Hospital {
             layout_digest: layout.digest(),
             update_digest: hasher.finish(),
             transfer: ChunkPlan::new(bytes.len() as u64, CHUNK).expect("a sound plan"),
-            weight: None,
+            weight: self.stated_weight,
             charge: None,
         };
         let signed = statement.sign(&world.federation.keys[usize::from(self.id) - 1]);
@@ -364,4 +367,19 @@ async fn an_attempt_that_was_stopped_gives_sites_nothing_more() {
     let round = hospitals[0].machine.as_ref().expect("it takes part").0;
     let refused = process.driver.next_message(round, site(1)).await;
     assert!(matches!(refused, Err(DriveError::Secure(SecureError::Closed(it))) if it == round));
+}
+
+#[tokio::test]
+async fn a_weight_in_the_clear_beside_a_masked_update_is_refused() {
+    let (world, store) = (World::new(), Arc::new(MemoryStore::new()));
+    world.prepare(&*store).await;
+    let process = world.start(store).await.expect("a sound store");
+    let mut hospitals = hospitals();
+    hospitals[0].stated_weight = Some(1);
+    let refused = process.play_secure(&world, &mut hospitals).await;
+    let refused = refused.expect_err("it states its weight").to_string();
+    assert!(
+        refused.contains("weight must be among what is summed"),
+        "{refused}"
+    );
 }
