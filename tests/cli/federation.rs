@@ -233,6 +233,12 @@ impl Federation {
         // One head for each update that left; a second visit finds the same log.
         assert_eq!(json(&succeed(&fetch))["leaves"], 2);
         assert_eq!(json(&succeed(&fetch))["leaves"], 2);
+        let events = succeed(&place.on(&["audit", "events"], &auditor));
+        assert!(events.contains("version published"), "{events}");
+        let alarms = succeed(&place.on(&["audit", "events", "--alarms"], &auditor));
+        assert_eq!(alarms, "", "nobody has complained");
+        let complaints = succeed(&place.on(&["agent", "study", "complaints"], site));
+        assert_eq!(complaints, "");
         succeed(&place.on(&["audit", "export", "--out", text(&export)], site));
         let verify = [
             "audit",
