@@ -16,9 +16,11 @@ fn functions(folder: &Path, names: &mut HashSet<String>) {
     }
 }
 
-#[test]
-fn every_test_that_the_privacy_page_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn all_functions() -> HashSet<String> {
     let mut known = HashSet::new();
     for folder in [
         "agent",
@@ -29,9 +31,27 @@ fn every_test_that_the_privacy_page_names_exists() {
         "src",
         "tests",
     ] {
-        functions(&root.join(folder), &mut known);
+        functions(&root().join(folder), &mut known);
     }
-    let page = fs::read_to_string(root.join("docs/privacy.md")).expect("a page");
+    known
+}
+
+#[test]
+fn every_test_that_the_page_on_secure_aggregation_names_exists() {
+    let known = all_functions();
+    let page = fs::read_to_string(root().join("docs/secure-aggregation.md")).expect("a page");
+    let (_, attacks) = page.split_once("| attack | test |").expect("the table");
+    let tests: Vec<_> = attacks.split('`').skip(1).step_by(2).collect();
+    assert!(tests.len() > 5, "the table was not found");
+    for test in tests {
+        assert!(known.contains(test), "there is no {test}");
+    }
+}
+
+#[test]
+fn every_test_that_the_privacy_page_names_exists() {
+    let known = all_functions();
+    let page = fs::read_to_string(root().join("docs/privacy.md")).expect("a page");
     let rules = page.lines().filter(|line| line.starts_with("| ")).skip(1);
     let mut named = 0;
     for rule in rules {
