@@ -339,8 +339,12 @@ impl Study {
 }
 
 pub(crate) async fn three_sites(federation: &mut Federation) -> Vec<PathBuf> {
+    sites(federation, &["A", "B", "C"]).await
+}
+
+pub(crate) async fn sites(federation: &mut Federation, names: &[&str]) -> Vec<PathBuf> {
     let mut sites = Vec::new();
-    for name in ["A", "B", "C"] {
+    for name in names {
         sites.push(federation.site(name).await);
     }
     sites
