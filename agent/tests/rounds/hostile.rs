@@ -11,7 +11,9 @@ use std::{
 use consilium_agent::{Membership, store::Store};
 use consilium_privacy::secagg::{
     Kind, PublicKey, Unbelieved,
-    message::{Complaint, Confirmations, PairKey, PairKeys, Survivors, ToCoordinator, ToSite},
+    message::{
+        Complaint, Confirmations, Outcome, PairKey, PairKeys, Survivors, ToCoordinator, ToSite,
+    },
     site::{Record, Violation},
 };
 use consilium_proto::{
@@ -26,7 +28,7 @@ use crate::{
 
 /// Sites of a federation, each of which talks to a coordinator that lies.
 struct Stage {
-    federation: Federation,
+    _federation: Federation,
     researcher: Membership,
     folders: Vec<PathBuf>,
     /// Ascending.
@@ -50,7 +52,7 @@ impl Stage {
         let (ids, keys): (Vec<_>, _) = members.unzip();
         assert!(ids.is_sorted());
         Self {
-            federation,
+            _federation: federation,
             researcher,
             folders,
             ids,
@@ -116,10 +118,10 @@ impl Scene {
         records
     }
 
-    /// The site has found the violation, has told nobody a share, has said so with what it was sent
-    /// as proof, and, if only the coordinator can be to blame, has ended its part in the study.
-    /// Nothing was published. Returns the proof.
-    async fn assert_stopped(&self, site: usize, violation: Violation) -> Vec<Vec<u8>> {
+    /// The site has found the violation, says so with what it was sent as proof, and, if only the
+    /// coordinator can be to blame, has ended its part in the study. Returns the attempt and the
+    /// proof.
+    async fn complaint(&self, site: usize, violation: &Violation) -> (RoundId, Vec<Vec<u8>>) {
         let Stage {
             ids, keys, middle, ..
         } = &self.stage;
@@ -132,20 +134,7 @@ impl Scene {
         .await;
         let records = self.records(site, kept.round).await;
         assert!(matches!(records.first(), Some(Record::Opened { .. })));
-        assert!(
-            !records
-                .iter()
-                .any(|record| matches!(record, Record::Answered { .. })),
-            "{records:?}"
-        );
-        let ended = matches!(
-            records.last(),
-            Some(Record::Ended {
-                concluded: false,
-                ..
-            })
-        );
-        assert!(ended, "{records:?}");
+        assert!(records.last().is_some_and(is_broken_off), "{records:?}");
 
         let context = middle.context(ids[site], kept.round);
         let complaint = Complaint::verified(&kept.message, &context, &keys[site]);
@@ -153,21 +142,35 @@ impl Scene {
         assert_eq!(complaint.from, ids[site].into());
         assert_eq!(complaint.violation, sentence);
         until("the coordinator is told", async || {
-            let told = ToCoordinator::Complaint(kept.message.clone());
-            let told = (ids[site], kept.round, told);
-            middle.said().messages.contains(&told).then_some(())
+            let said = ToCoordinator::Complaint(kept.message.clone());
+            let said = (ids[site], kept.round, said);
+            middle.said().messages.contains(&said).then_some(())
         })
         .await;
+        let heard = (middle.said().told.iter())
+            .filter(|(to, round, _)| (*to, *round) == (ids[site], kept.round))
+            .map(|(.., message)| message.bytes().to_vec())
+            .next_back();
+        assert_eq!(complaint.evidence.last(), heard.as_ref());
         if violation.is_grave() {
             self.assert_refuses(site, &sentence).await;
         }
-        let answered = (middle.said().messages.iter()).any(|(from, round, message)| {
+        (kept.round, complaint.evidence)
+    }
+
+    /// As [`complaint`](Self::complaint), and no share has left the site, and nothing was published.
+    async fn assert_stopped(&self, site: usize, violation: Violation) -> Vec<Vec<u8>> {
+        let (round, proof) = self.complaint(site, &violation).await;
+        let records = self.records(site, round).await;
+        assert!(!records.iter().any(is_answered), "{records:?}");
+        let from_site = self.stage.ids[site];
+        let answered = (self.stage.middle.said().messages.iter()).any(|(from, of, message)| {
             let is_answer = matches!(message, ToCoordinator::Unmask(_));
-            *from == ids[site] && *round == kept.round && is_answer
+            (*from, *of) == (from_site, round) && is_answer
         });
         assert!(!answered, "no share has left the site");
-        self.assert_unpublished(kept.round).await;
-        complaint.evidence
+        self.assert_unpublished(round).await;
+        proof
     }
 
     /// The site's part in the study is over, and coordinator and researcher are told why.
@@ -194,14 +197,35 @@ impl Scene {
         assert_eq!(newest, Some(round.round - 1));
     }
 
+    /// Trainings that this site has paid for.
+    async fn charges(&self, site: usize) -> usize {
+        let entries = self.store(site).ledger_entries().await.expect("verifies");
+        let charged = entries.iter().filter_map(|entry| entry.fact.charged());
+        charged.count()
+    }
+
     /// Nothing was charged at this site, and it has sent no key, share or update.
     async fn assert_untouched(&self, site: usize) {
-        let entries = self.store(site).ledger_entries().await.expect("verifies");
-        assert!(entries.iter().all(|entry| entry.fact.charged().is_none()));
+        assert_eq!(self.charges(site).await, 0);
         assert!(self.stage.middle.said().is_silent(self.stage.ids[site]));
         let records = self.store(site).attempts(self.study.id).await;
         assert_eq!(records.expect("a chain"), []);
     }
+}
+
+fn is_answered(record: &Record) -> bool {
+    matches!(record, Record::Answered { .. })
+}
+
+fn is_uploaded(record: &Record) -> bool {
+    matches!(record, Record::Uploaded { .. })
+}
+
+fn is_broken_off(record: &Record) -> bool {
+    let Record::Ended { concluded, .. } = record else {
+        return false;
+    };
+    !concluded
 }
 
 /// The list with a change, signed as the coordinator signs.
@@ -295,39 +319,62 @@ async fn two_halves_that_are_told_of_different_survivors_open_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_list_of_survivors_stops_a_site_that_keeps_both_as_proof() {
-    let stage = Stage::of_three().await;
-    let (signer, victim, other) = (stage.middle.signer(), stage.ids[0], stage.ids[1]);
+/// Shows one site a second list of survivors where the true coordinator says `instead_of`.
+fn second_list(stage: &Stage, instead_of: &'static str) -> Lies {
+    let (signer, other) = (stage.middle.signer(), stage.ids[1]);
     let mut first = None;
-    let lies = to_victim(victim, move |ear, message| match (message, &first) {
+    to_victim(stage.ids[0], move |ear, message| match (message, &first) {
         (ToSite::Survivors(list), _) => {
             first = Some(list.clone());
             ToSite::Survivors(list)
         }
-        // It has confirmed.
-        (ToSite::Confirmations(_), Some(list)) => forge(list, ear, &signer, |list| {
-            for survivor in &mut list.survivors {
-                if survivor.site == other.into() {
-                    survivor.upload[0] ^= 1;
+        (message, Some(list)) if message.name() == instead_of => {
+            forge(list, ear, &signer, |list| {
+                for survivor in &mut list.survivors {
+                    if survivor.site == other.into() {
+                        survivor.upload[0] ^= 1;
+                    }
                 }
-            }
-        }),
+            })
+        }
         (message, _) => message,
-    });
-    let scene = stage.run(lies).await;
-    let proof = scene.assert_stopped(0, Violation::SecondSurvivors).await;
-    let [first, second] = &proof[..] else {
+    })
+}
+
+/// Two lists for one attempt, both signed by the coordinator.
+fn assert_proves_cheating(scene: &Scene, round: RoundId, proof: &[Vec<u8>]) {
+    let [first, second] = proof else {
         panic!("two lists are the proof");
     };
     assert_ne!(first, second);
-    let complaints = scene.store(0).complaints().await.expect("readable");
     let Stage { middle, ids, .. } = &scene.stage;
-    let context = middle.context(ids[0], complaints[0].round);
+    let context = middle.context(ids[0], round);
     for list in [first, second] {
         Survivors::verified(list, &context, &middle.public_key())
             .expect("signed by the coordinator, for this attempt");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_list_of_survivors_stops_a_site_that_keeps_both_as_proof() {
+    let stage = Stage::of_three().await;
+    let lies = second_list(&stage, "confirmations");
+    let scene = stage.run(lies).await;
+    let proof = scene.assert_stopped(0, Violation::SecondSurvivors).await;
+    let complaints = scene.store(0).complaints().await.expect("readable");
+    assert_proves_cheating(&scene, complaints[0].round, &proof);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_list_of_survivors_after_the_answer_is_found_as_well() {
+    let stage = Stage::of_three().await;
+    let lies = second_list(&stage, "an outcome");
+    let scene = stage.run(lies).await;
+    let (round, proof) = scene.complaint(0, &Violation::SecondSurvivors).await;
+    assert_proves_cheating(&scene, round, &proof);
+    let records = scene.records(0, round).await;
+    let answers = records.iter().filter(|record| is_answered(record));
+    assert_eq!(answers.count(), 1, "for the first list alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -430,25 +477,45 @@ async fn keys_of_an_earlier_attempt_are_not_believed_in_the_next() {
     assert_eq!(complaints[0].violation, few.to_string());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_survivors_of_an_earlier_round_is_not_believed_in_the_next() {
+/// Tells one site in the second round what it was told in the first.
+async fn is_not_believed_in_the_next_round(what: &'static str, kind: Kind) {
     let stage = Stage::of_three().await;
     let mut first = None;
-    let lies = to_victim(stage.ids[0], move |ear, message| match (message, &first) {
-        (ToSite::Survivors(list), None) => {
-            first = Some((ear.round, list.clone()));
-            ToSite::Survivors(list)
+    let lies = to_victim(stage.ids[0], move |ear, message| {
+        if message.name() != what {
+            return message;
         }
-        (ToSite::Survivors(_), Some((round, list))) if *round != ear.round => {
-            ToSite::Survivors(list.clone())
+        let (round, earlier) = first.get_or_insert((ear.round.round, message.clone()));
+        match *round == ear.round.round {
+            true => message,
+            false => earlier.clone(),
         }
-        (message, _) => message,
     });
     let scene = stage.run(lies).await;
-    let unbelieved = Unbelieved::Signature(Kind::Survivors);
+    let unbelieved = Unbelieved::Signature(kind);
     scene.assert_stopped(0, unbelieved.into()).await;
     let complaints = scene.store(0).complaints().await.expect("readable");
     assert_eq!(complaints[0].round.round, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_earlier_round_are_not_believed_in_the_next() {
+    is_not_believed_in_the_next_round("peers' keys", Kind::PairKey).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_of_an_earlier_round_are_not_believed_in_the_next() {
+    is_not_believed_in_the_next_round("peers' shares", Kind::PeerShares).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_survivors_of_an_earlier_round_is_not_believed_in_the_next() {
+    is_not_believed_in_the_next_round("a list of survivors", Kind::Survivors).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmations_of_an_earlier_round_are_not_believed_in_the_next() {
+    is_not_believed_in_the_next_round("confirmations", Kind::Confirm).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -469,11 +536,7 @@ async fn a_round_that_was_shown_before_is_declined_when_it_is_shown_again() {
     let (site, round, reason) = again;
     assert_eq!((site, reason), (victim, DeclineReason::Failed));
     assert_eq!((round.round, round.attempt), (1, 1));
-    let entries = scene.store(0).ledger_entries().await.expect("verifies");
-    let charged = entries
-        .iter()
-        .filter(|entry| entry.fact.charged().is_some());
-    assert_eq!(charged.count(), 1, "the first round alone was paid for");
+    assert_eq!(scene.charges(0).await, 1, "the first round alone");
     until_warned("attempt 1 at round 1 does not come after those taken part in before").await;
 }
 
@@ -496,8 +559,7 @@ async fn a_site_that_is_shown_another_model_neither_trains_nor_pays() {
     let scene = stage.run(lies).await;
     let study = scene.study.id;
     until_warned(&format!("round {study}/1.1 starts from model")).await;
-    let entries = scene.store(0).ledger_entries().await.expect("verifies");
-    assert!(entries.iter().all(|entry| entry.fact.charged().is_none()));
+    assert_eq!(scene.charges(0).await, 0);
     assert!(!scene.stage.middle.said().uploads.contains(&victim));
     let round = RoundId {
         study,
@@ -509,6 +571,52 @@ async fn a_site_that_is_shown_another_model_neither_trains_nor_pays() {
         [Record::Opened { .. }]
     ));
     scene.assert_unpublished(round).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_was_told_of_another_version_does_not_train_the_next_round() {
+    listen();
+    let stage = Stage::of_three().await;
+    let (signer, key) = (stage.middle.signer(), stage.middle.public_key());
+    let lies = to_victim(stage.ids[0], move |ear, message| match message {
+        ToSite::Outcome(bytes) => {
+            let outcome = Outcome::verified(&bytes, &ear.context, &key);
+            let mut outcome = outcome.expect("the true coordinator's");
+            outcome.model[0] ^= 1;
+            ToSite::Outcome(outcome.signed(&ear.context, &*signer))
+        }
+        message => message,
+    });
+    let scene = stage.run(lies).await;
+    let study = scene.study.id;
+    until_warned(&format!("round {study}/2.1 starts from model")).await;
+    let round = RoundId {
+        study,
+        round: 2,
+        attempt: 1,
+    };
+    assert_eq!(scene.charges(0).await, 1, "the first round alone");
+    assert!(!scene.records(0, round).await.iter().any(is_uploaded));
+    scene.assert_unpublished(round).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_over_other_uploads_than_were_confirmed_is_an_alarm() {
+    let stage = Stage::of_three().await;
+    let (signer, key) = (stage.middle.signer(), stage.middle.public_key());
+    let lies = to_victim(stage.ids[0], move |ear, message| match message {
+        ToSite::Outcome(bytes) => {
+            let outcome = Outcome::verified(&bytes, &ear.context, &key);
+            let mut outcome = outcome.expect("the true coordinator's");
+            outcome.survivors[0] ^= 1;
+            ToSite::Outcome(outcome.signed(&ear.context, &*signer))
+        }
+        message => message,
+    });
+    let scene = stage.run(lies).await;
+    let (round, _) = scene.complaint(0, &Violation::OtherOutcome).await;
+    assert_eq!(round.round, 1);
+    assert_eq!(scene.charges(0).await, 1, "the next round is not joined");
 }
 
 #[tokio::test(flavor = "multi_thread")]

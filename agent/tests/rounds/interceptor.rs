@@ -100,10 +100,12 @@ impl Lies {
     }
 }
 
-/// What sites said, in order.
+/// What went through, in order.
 #[derive(Default)]
 pub(crate) struct Said {
     pub(crate) messages: Vec<(SiteId, RoundId, ToCoordinator)>,
+    /// What sites heard.
+    pub(crate) told: Vec<(SiteId, RoundId, ToSite)>,
     pub(crate) declined: Vec<(SiteId, RoundId, DeclineReason)>,
     /// Uploads begun.
     pub(crate) uploads: Vec<SiteId>,
@@ -181,7 +183,7 @@ impl Interceptor {
         *locked(&self.middle.lies) = lies;
     }
 
-    /// What a site has said so far.
+    /// What has gone through so far.
     pub(crate) fn said(&self) -> MutexGuard<'_, Said> {
         locked(&self.middle.said)
     }
@@ -419,7 +421,11 @@ impl Rounds for Way {
             };
             let message = (locked(&self.middle.lies).down)(ear, told);
             match (message, refused) {
-                (Some(message), _) => return Ok(Response::new(tell(message))),
+                (Some(message), _) => {
+                    let told = (ear.site, ear.round, message.clone());
+                    locked(&self.middle.said).told.push(told);
+                    return Ok(Response::new(tell(message)));
+                }
                 (None, Some(status)) => return Err(status),
                 (None, None) if tokio::time::Instant::now() >= end => {
                     return Ok(Response::new(wire::CoordinatorMessage::default()));
