@@ -33,26 +33,26 @@ async fn two_halves_that_are_told_of_different_survivors_open_nothing() {
                 other => Some(other),
             }),
             down: Box::new(move |ear, message| {
-                let Some(ToSite::Survivors(list)) = message else {
-                    return message;
-                };
                 let known = locked(&known);
                 let is_smaller = ear.site >= smaller;
-                match (known.contains_key(&ear.site), is_smaller) {
-                    (false, false) => Some(ToSite::Survivors(list)),
-                    (false, true) => Some(forge(&list, ear, &signer, |list| {
-                        list.survivors
-                            .retain(|survivor| survivor.site != dead.into());
-                    })),
-                    (true, _) if known.len() < 5 => None,
-                    // The larger half is shown all that were signed, the smaller those that agree.
-                    (true, _) => {
-                        let shown = known
-                            .iter()
-                            .filter(|(site, _)| !is_smaller || **site >= smaller);
-                        let shown = shown.map(|(_, confirm)| confirm.clone()).collect();
-                        Some(ToSite::Confirmations(Confirmations(shown).to_bytes()))
+                if known.contains_key(&ear.site) {
+                    // Whatever the true coordinator says by now. The larger half is shown all that
+                    // were signed, the smaller those that agree.
+                    let shown = known
+                        .iter()
+                        .filter(|(site, _)| !is_smaller || **site >= smaller);
+                    let shown = shown.map(|(_, confirm)| confirm.clone()).collect();
+                    let shown = Confirmations(shown).to_bytes();
+                    return (known.len() == 5).then_some(ToSite::Confirmations(shown));
+                }
+                match message {
+                    Some(ToSite::Survivors(list)) if is_smaller => {
+                        Some(forge(&list, ear, &signer, |list| {
+                            list.survivors
+                                .retain(|survivor| survivor.site != dead.into());
+                        }))
                     }
+                    other => other,
                 }
             }),
             ..Lies::none()
