@@ -38,6 +38,10 @@ pub(crate) mod logs {
     static BEGIN: Once = Once::new();
     static KEPT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
+    /// Everything of ours; of others what is not about single frames and packets.
+    const LEVELS: &str =
+        "debug,consilium_agent=trace,consilium_coordinator=trace,consilium_models=trace";
+
     struct Keeper;
 
     impl io::Write for Keeper {
@@ -56,7 +60,7 @@ pub(crate) mod logs {
     pub(crate) fn keep() {
         BEGIN.call_once(|| {
             let subscriber = tracing_subscriber::fmt()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+                .with_env_filter(LEVELS)
                 .with_ansi(false)
                 .with_writer(|| Keeper)
                 .finish();
@@ -65,10 +69,14 @@ pub(crate) mod logs {
         });
     }
 
-    /// What was logged so far.
-    pub(crate) fn kept() -> String {
+    /// Whether this was logged so far.
+    pub(crate) fn hold(what: &str) -> bool {
         let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept).into_owned()
+        memmem(&kept, what.as_bytes())
+    }
+
+    fn memmem(text: &[u8], what: &[u8]) -> bool {
+        text.windows(what.len()).any(|window| window == what)
     }
 }
 

@@ -2,6 +2,8 @@
 //! what happens when an agent dies or must not take part.
 
 mod federation;
+mod hostile;
+mod interceptor;
 mod secure;
 
 use std::{
