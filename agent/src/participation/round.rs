@@ -364,6 +364,24 @@ impl Agent {
         assignment: &Assignment,
         network: &Arc<Network>,
     ) -> Result<ParameterVector, SessionError> {
+        match self.check_start(channel, assignment, network).await? {
+            Some(weights) => Ok(weights),
+            None => {
+                let (study, digest) = (assignment.spec.round.study, assignment.spec.model_digest);
+                self.download(channel, study, digest, network.layout())
+                    .await
+            }
+        }
+    }
+
+    /// Compares the version that a round starts from with the study's history. The first one is made from
+    /// the seed, and given.
+    pub(super) async fn check_start(
+        &self,
+        channel: &Channel,
+        assignment: &Assignment,
+        network: &Arc<Network>,
+    ) -> Result<Option<ParameterVector>, SessionError> {
         let spec = &assignment.spec;
         let (study, number) = (spec.round.study, spec.round.round - 1);
         let other = |expected| Distrust::OtherModel {
@@ -380,19 +398,17 @@ impl Agent {
             });
             let (digest, weights) = made.await;
             self.store.see_version(study, 0, digest).await?;
-            return if digest == spec.model_digest {
-                Ok(weights)
-            } else {
-                Err(other(digest).into())
+            return match digest == spec.model_digest {
+                true => Ok(Some(weights)),
+                false => Err(other(digest).into()),
             };
         }
         let shown = self.published(channel, assignment, number).await?;
         let first_seen = self.store.see_version(study, number, shown).await?;
-        if first_seen != spec.model_digest || shown != spec.model_digest {
-            return Err(other(first_seen).into());
+        match first_seen == spec.model_digest && shown == spec.model_digest {
+            true => Ok(None),
+            false => Err(other(first_seen).into()),
         }
-        self.download(channel, study, spec.model_digest, network.layout())
-            .await
     }
 
     /// Digest of a version that the coordinator has published.

@@ -63,6 +63,8 @@ impl Agent {
             Ok(terms) => terms,
             Err(declined) => return Ok(Err(declined)),
         };
+        // Before a key is made: whoever is shown another model says nothing to anybody.
+        self.check_start(channel, assignment, &network).await?;
         let mut talk = match self.converse(channel, assignment, terms).await? {
             Ok(talk) => talk,
             Err(declined) => return Ok(Err(declined)),
