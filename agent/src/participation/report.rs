@@ -13,6 +13,7 @@ use consilium_privacy::{
     accountant::{Charge, Epsilon},
     ledger::{Budget, ChargeRequest, Grant, Purpose, Repeat},
     release::{self, LossCap, NoisySum, ReleaseError},
+    step::{Part, Values},
 };
 use consilium_proto::{
     ParameterVector,
@@ -22,9 +23,6 @@ use tracing::{info, warn};
 
 use super::{Agent, AgentError, SessionError, assignment::Assignment, charging::cap_of, explained};
 use crate::{data::TrainingSet, policy::Policy, store::ChargeError, training::blocking};
-
-/// Records predicted at a time.
-const BATCH: usize = 64;
 
 /// Why a round goes on without its report.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +42,17 @@ struct Judged {
     is_right: bool,
     /// NaN for a record that cannot be read: it counts as the worst.
     loss: f64,
+    /// Length of the gradient; NaN if it is not finite.
+    norm: f64,
+}
+
+impl Judged {
+    /// What a record that cannot be used counts as.
+    const UNREADABLE: Self = Self {
+        is_right: false,
+        loss: f64::NAN,
+        norm: 0.0,
+    };
 }
 
 impl Agent {
@@ -160,6 +169,10 @@ fn noised(figure: Figure, grant: Grant, judged: &[Judged]) -> Result<NoisySum, N
         Figure::Accuracy => {
             release::noisy_accuracy(grant, judged.iter().map(|judged| judged.is_right))?
         }
+        Figure::Clipped { norm } => {
+            let is_clipped = |judged: &Judged| judged.norm.is_nan() || judged.norm > norm;
+            release::noisy_accuracy(grant, judged.iter().map(is_clipped))?
+        }
         Figure::Loss { cap } => {
             let losses = judged.iter().map(|judged| judged.loss);
             release::noisy_loss(grant, LossCap::try_from(cap)?, losses)?
@@ -185,31 +198,43 @@ fn judge(
         .filter(|&patient| set.records_of(patient) > 0)
         .collect();
     let mut judged = Vec::with_capacity(patients.len());
-    for patients in patients.chunks(BATCH) {
-        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+    for patients in patients.chunks(network.microbatch()) {
+        let (mut batch, mut inputs, mut targets) = (network.batch(), Vec::new(), Vec::new());
         for &patient in patients {
             match set.load(patient, 0) {
-                Ok((input, target)) => {
+                Ok((input, target)) if batch.push(&input, target).is_ok() => {
                     inputs.extend(input);
                     targets.push(target);
                 }
-                Err(_) => judged.push(Judged {
-                    is_right: false,
-                    loss: f64::NAN,
-                }),
+                _ => judged.push(Judged::UNREADABLE),
             }
         }
+        if batch.is_empty() {
+            continue;
+        }
         let predictions = network.predict(&weights, &inputs)?;
+        let gradients = network.per_example(&weights, &batch)?;
+        let norms = (0..gradients.examples()).map(|at| norm(&gradients.parts(at)));
         let rows = predictions.chunks_exact(network.outputs());
-        judged.extend(
-            rows.zip(targets)
-                .map(|(row, target)| judge_one(row, target)),
-        );
+        for ((row, target), norm) in rows.zip(targets).zip(norms) {
+            judged.push(judge_one(row, target, norm));
+        }
     }
     Ok(judged)
 }
 
-fn judge_one(row: &[f32], target: Target) -> Judged {
+/// Parts cover different coordinates; the norm of an outer product is that of its factors, multiplied.
+fn norm(parts: &[Part]) -> f64 {
+    let square =
+        |values: &[f32]| -> f64 { values.iter().map(|value| f64::from(*value).powi(2)).sum() };
+    let squares = parts.iter().map(|part| match part.values {
+        Values::Each(values) => square(values),
+        Values::Outer { left, right } => square(left) * square(right),
+    });
+    squares.sum::<f64>().sqrt()
+}
+
+fn judge_one(row: &[f32], target: Target, norm: f64) -> Judged {
     match target {
         Target::Class(class) => {
             let right = row.get(class).copied().unwrap_or(f32::NAN);
@@ -217,6 +242,7 @@ fn judge_one(row: &[f32], target: Target) -> Judged {
             Judged {
                 is_right: !right.is_nan() && others.all(|(_, other)| *other < right),
                 loss: -f64::from(right).ln(),
+                norm,
             }
         }
         Target::Value(value) => {
@@ -224,6 +250,7 @@ fn judge_one(row: &[f32], target: Target) -> Judged {
             Judged {
                 is_right: false,
                 loss: (f64::from(estimate) - f64::from(value)).powi(2),
+                norm,
             }
         }
     }
@@ -235,14 +262,31 @@ mod tests {
 
     #[test]
     fn a_prediction_is_right_if_its_class_alone_is_the_likeliest() {
-        let judge = |row: &[f32], class| judge_one(row, Target::Class(class));
+        let judge = |row: &[f32], class| judge_one(row, Target::Class(class), 1.0);
         assert!(judge(&[0.2, 0.8], 1).is_right);
         assert!(!judge(&[0.2, 0.8], 0).is_right);
         assert!(!judge(&[0.5, 0.5], 1).is_right, "a tie is no prediction");
         assert!(!judge(&[f32::NAN, f32::NAN], 1).is_right);
         assert!((judge(&[0.25, 0.75], 0).loss - 4_f64.ln()).abs() < 1e-6);
         assert!(judge(&[0.5], 3).loss.is_nan());
-        assert_eq!(judge_one(&[3.0], Target::Value(1.0)).loss, 4.0);
+        assert_eq!(judge_one(&[3.0], Target::Value(1.0), 1.0).loss, 4.0);
+    }
+
+    #[test]
+    fn the_length_of_a_gradient_is_that_of_all_its_parts() {
+        let each = Part {
+            start: 0,
+            values: Values::Each(&[2.0, 1.0]),
+        };
+        let outer = Part {
+            start: 2,
+            values: Values::Outer {
+                left: &[1.0, 1.0],
+                right: &[2.0],
+            },
+        };
+        // 4 + 1 + 2 · 4
+        assert!((norm(&[each, outer]) - 13_f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

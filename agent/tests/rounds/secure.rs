@@ -106,8 +106,8 @@ async fn what_sites_report_is_charged_noised_and_learned_as_a_sum_alone() {
     plan.check().expect("a sound plan");
     assert_eq!(
         plan.report_epsilon(),
-        4.0,
-        "two figures in one round of two"
+        6.0,
+        "three figures in one round of two"
     );
     let study = Study::submit(&researcher, &plan).await;
     let running = start_all(&sites).await;
@@ -118,7 +118,7 @@ async fn what_sites_report_is_charged_noised_and_learned_as_a_sum_alone() {
     };
     let reported = figures(1);
     let names: Vec<_> = reported.iter().map(|figure| figure.name.as_str()).collect();
-    assert_eq!(names, ["accuracy", "loss"]);
+    assert_eq!(names, ["accuracy", "loss", "clipped"]);
     for figure in &reported {
         assert!((figure.count - 120.0).abs() < 12.0, "{figure:?}");
         assert!(figure.sum > -12.0 && figure.sum < 4.0 * 132.0, "{figure:?}");
@@ -133,13 +133,14 @@ async fn what_sites_report_is_charged_noised_and_learned_as_a_sum_alone() {
             .filter(|charged| charged.purpose != Purpose::Training)
             .map(|charged| (charged.round, charged.purpose.to_string()))
             .collect();
-        let expected = ["accuracy", "loss"].map(|name| (1, format!("release of {name}")));
+        let expected =
+            ["accuracy", "loss", "clipped"].map(|name| (1, format!("release of {name}")));
         assert_eq!(releases, expected);
         let delta = 1e-5.try_into().expect("sound");
         let spent = agent.store.study_epsilon(*study.id.as_bytes(), delta).await;
         let spent = spent.expect("it verifies");
         assert!(
-            spent > 4.0 && spent <= 8.0,
+            spent > 6.0 && spent <= 8.0,
             "reports are part of the whole: {spent}"
         );
         agent.end().await;

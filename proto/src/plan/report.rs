@@ -41,6 +41,11 @@ pub enum Figure {
         /// Largest loss that counts.
         cap: f64,
     },
+    /// Patients whose gradient is longer than this, the plan's clipping norm.
+    Clipped {
+        /// C, or where it starts.
+        norm: f64,
+    },
 }
 
 impl Figure {
@@ -49,13 +54,14 @@ impl Figure {
         match self {
             Self::Accuracy => "accuracy",
             Self::Loss { .. } => "loss",
+            Self::Clipped { .. } => "clipped",
         }
     }
 
     /// Largest magnitude of the sum and of the count at one site.
     pub fn largest(self) -> [f64; 2] {
         match self {
-            Self::Accuracy => [MOST_PATIENTS, MOST_PATIENTS],
+            Self::Accuracy | Self::Clipped { .. } => [MOST_PATIENTS, MOST_PATIENTS],
             Self::Loss { cap } => [cap * MOST_PATIENTS, MOST_PATIENTS],
         }
     }
@@ -73,15 +79,13 @@ impl Plan {
     }
 
     fn figures_of(&self, report: Report) -> Vec<Figure> {
+        let accuracy = (self.task != Task::ImageRegression).then_some(Figure::Accuracy);
         let loss = Figure::Loss {
             cap: report.loss_cap,
         };
-        match self.task {
-            Task::ImageRegression => vec![loss],
-            Task::ImageClassification | Task::TabularClassification => {
-                vec![Figure::Accuracy, loss]
-            }
-        }
+        let norm = self.privacy.clipping_norm;
+        let clipped = norm.map(|norm| Figure::Clipped { norm });
+        accuracy.into_iter().chain([loss]).chain(clipped).collect()
     }
 
     /// ε of all reports of the study together; 0 without.
