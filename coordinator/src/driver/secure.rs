@@ -19,7 +19,8 @@ use consilium_privacy::secagg::{
     message::{ToCoordinator, ToSite},
 };
 use consilium_proto::{
-    RoundId, RoundSpec, Signed, SiteId, round_spec::RoundMessageError, secure_aggregation::NoTerms,
+    MemberId, RoundId, RoundSpec, Signed, SiteId, round_spec::RoundMessageError,
+    secure_aggregation::NoTerms,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::{info, warn};
@@ -280,9 +281,12 @@ impl<S: Store> Driver<S> {
             weight: None,
         };
         let answer = Answer {
-            site,
+            actor: Some(site.0),
             input: round::Input::UpdateStored { site, receipt },
-            update: Some(update),
+            change: Change {
+                update: Some(update),
+                ..Change::default()
+            },
         };
         let input = Input::Uploaded {
             from: site.into(),
@@ -313,9 +317,9 @@ impl<S: Store> Driver<S> {
             return applied.await.map(drop);
         }
         let answer = Answer {
-            site,
+            actor: Some(site.0),
             input,
-            update: None,
+            change: Change::default(),
         };
         let mut held = self.attempt(round).await?;
         self.drive(&mut held, round, Input::Left(site.into()), Some(answer))
@@ -397,28 +401,13 @@ impl<S: Store> Driver<S> {
         meaning: round::Input,
         change: Change,
     ) -> Result<(), DriveError> {
+        let answer = Answer {
+            actor: None,
+            input: meaning,
+            change,
+        };
         let mut held = self.attempt(round).await?;
-        let Some(attempt) = held.as_mut() else {
-            return Err(SecureError::Closed(round).into());
-        };
-        let now = self.clock.now().to_system_time();
-        let effects = attempt
-            .machine
-            .handle(input, now)
-            .map_err(SecureError::from)?;
-        let asked = Asked::of(effects, round);
-        let lines = asked.lines.len() as u64;
-        let change = Change {
-            journal: journal(round, attempt.lines, asked.lines),
-            ..change
-        };
-        let input = study::Input::Round(round, meaning);
-        let stored = self.apply(round.study, None, input, change).await;
-        match stored {
-            Ok(_) => attempt.lines += lines,
-            Err(_) => *held = None,
-        }
-        stored.map(drop)
+        self.drive(&mut held, round, input, Some(answer)).await
     }
 
     /// Moves a machine, and stores that together with what it means for the round.
@@ -436,22 +425,25 @@ impl<S: Store> Driver<S> {
         let effects = attempt.machine.handle(input, now.to_system_time());
         let asked = Asked::of(effects.map_err(SecureError::from)?, round);
         let lines = asked.lines.len() as u64;
-        let mut change = Change {
-            at: now,
-            journal: journal(round, attempt.lines, asked.lines),
-            entries: asked.entries,
-            ..Change::default()
-        };
+        let journal = journal(round, attempt.lines, asked.lines);
         let stored = match answer {
-            Some(answer) => {
-                change.update = answer.update;
+            Some(mut answer) => {
+                answer.change.journal = journal;
+                answer.change.entries.extend(asked.entries);
                 let input = study::Input::Round(round, answer.input);
-                self.apply(round.study, Some(answer.site.0), input, change)
-                    .await
-                    .map(drop)
+                let applied = self.apply(round.study, answer.actor, input, answer.change);
+                applied.await.map(drop)
             }
-            None if change.journal.is_none() && change.entries.is_empty() => Ok(()),
-            None => self.store.commit(change).await.map_err(Into::into),
+            None if journal.is_none() && asked.entries.is_empty() => Ok(()),
+            None => {
+                let change = Change {
+                    at: now,
+                    journal,
+                    entries: asked.entries,
+                    ..Change::default()
+                };
+                self.store.commit(change).await.map_err(Into::into)
+            }
         };
         if stored.is_err() {
             **held = None;
@@ -572,11 +564,11 @@ impl<S: Store> Driver<S> {
     }
 }
 
-/// What a site's move means for the round.
+/// What a move of the machine means for the round, and what is stored with it.
 struct Answer {
-    site: SiteId,
+    actor: Option<MemberId>,
     input: round::Input,
-    update: Option<Update>,
+    change: Change,
 }
 
 fn journal(round: RoundId, first: u64, lines: Vec<Vec<u8>>) -> Option<Journal> {
