@@ -332,12 +332,7 @@ impl Plan {
             );
             return unsound("cohort.size", reason);
         }
-        let least = Limits {
-            min_cohort: 3,
-            colluding: 0,
-            honest: 3,
-        }
-        .least_threshold(size as usize);
+        let least = Limits::LEAST.least_threshold(size as usize);
         if (quorum as usize) < least {
             let reason = format!(
                 "must be {least} or more of {size} with secure aggregation, found {quorum}: with fewer, a \

@@ -43,10 +43,12 @@ impl<S: Store> Driver<S> {
         };
         let (input, change) = match effect {
             Effect::Draw(round) => self.draw(&record, round, change).await?,
-            Effect::Aggregate(round) => match self.aggregate(&record, round, change).await? {
-                Some(rest) => rest,
-                None => return Ok(()),
-            },
+            Effect::Aggregate(round) => {
+                match Box::pin(self.aggregate(&record, round, change)).await? {
+                    Some(rest) => rest,
+                    None => return Ok(()),
+                }
+            }
             Effect::Discard(round) => (self.discard(&record, round).await?, change),
             Effect::Release => self.release(&record, change).await?,
             // Stored with the change that it tells about.

@@ -35,13 +35,6 @@ use crate::{
     study,
 };
 
-/// What the coordinator insists on; sites insist on more.
-const LIMITS: Limits = Limits {
-    min_cohort: 3,
-    colluding: 0,
-    honest: 3,
-};
-
 /// Machines kept in memory; those that have ended are taken up from their journal if need be.
 const KEPT: usize = 64;
 
@@ -147,7 +140,7 @@ impl Attempt {
                 enough: None,
             };
         }
-        let needed = self.terms.threshold().max(LIMITS.min_cohort);
+        let needed = self.terms.threshold().max(Limits::LEAST.min_cohort);
         if self.machine.answered() >= needed {
             self.waiting.enough.get_or_insert(now);
         }
@@ -559,7 +552,7 @@ impl<S: Store> Driver<S> {
         let (plan, parameters) = (&record.plan, record.layout.parameters());
         let end = (spec.secure_aggregation.as_ref()).map_or(0, |secure| secure.end);
         let deadline = Timestamp(end).to_system_time();
-        let terms = spec.terms(signed, plan, parameters, key_of, LIMITS, deadline);
+        let terms = spec.terms(signed, plan, parameters, key_of, Limits::LEAST, deadline);
         Ok(terms.map_err(SecureError::from)?)
     }
 }

@@ -48,6 +48,13 @@ impl Limits {
         honest: 3,
     };
 
+    /// What a plan and the coordinator go by, sites insist on as much or more: three sites, all of them honest.
+    pub const LEAST: Self = Self {
+        min_cohort: LEAST_COHORT,
+        colluding: 0,
+        honest: 3,
+    };
+
     /// Least threshold for a cohort of `sites`: max(⌊(n + n_c)/2⌋ + 1, n_c + h_min).
     ///
     /// A coordinator that lies needs as many shares of a site's self mask **and** of its escrow
