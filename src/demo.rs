@@ -40,7 +40,7 @@ use crate::{
     device::NoSuchCard,
     failure::{Interrupted, refuse},
     output,
-    scoring::{Figures, Scorer},
+    scoring::{Figures, Means, Scorer},
     signals::stop_on_signals,
     simulation::{Records, Simulation},
 };
@@ -250,7 +250,7 @@ struct Scoring {
 
 impl Scoring {
     fn new(plan: &Plan, material: &Material) -> Result<Self> {
-        let open = |part| Scorer::open(plan, &material.public, part, None);
+        let open = |part| Scorer::open(plan, &material.public, part, Means::default());
         Ok(Self {
             val: open(Part::Val)?,
             test: open(Part::Test)?,
@@ -268,7 +268,7 @@ async fn train_alone(
     let mut alone = Vec::new();
     for hospital in &material.hospitals {
         let set = data::read(&hospital.source(), &plan.classes, None)?;
-        let records = Records::new(plan, &set)?;
+        let records = Records::new(plan, &set, None)?;
         let weights = train_one(plan.clone(), records, stop).await?;
         let figures = scoring.test.score(&weights)?;
         let val = scoring.val.score(&weights)?;

@@ -6,13 +6,14 @@
 //! researcher's own: to try settings out before hospitals are asked, and to see what a hospital reaches
 //! alone.
 
-use std::{num::NonZeroUsize, time::UNIX_EPOCH};
+use std::{num::NonZeroUsize, path::Path, time::UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use consilium_agent::{data::LabelledSet, policy::Noise};
 use consilium_coordinator::strategy::{self, Strategy};
 use consilium_models::{
     network::{Network, Target},
+    text::Example,
     training::{Examples, Job, LoadError, Protection, StopFlag, train_round},
 };
 use consilium_privacy::{
@@ -24,21 +25,22 @@ use consilium_privacy::{
 use consilium_proto::{
     ErrorCode, ParameterVector, Plan,
     plan::{Guarantee, Mode},
-    round_spec::weight_of,
 };
 
 use crate::failure::refuse;
 
-/// A hospital's records in memory, each as its own patient.
-pub(crate) struct Records(Vec<(Vec<f32>, Target)>);
+/// A hospital's records in memory, each as its own patient: what may be drawn of each.
+pub(crate) struct Records(Vec<Vec<Example>>);
 
 impl Records {
     /// Prepares records for a plan's network.
     ///
     /// # Errors
     /// A record that cannot be read, or does not fit the plan.
-    pub(crate) fn new(plan: &Plan, set: &LabelledSet) -> Result<Self> {
-        Ok(Self(set.examples(plan)?.collect::<Result<_, _>>()?))
+    pub(crate) fn new(plan: &Plan, set: &LabelledSet, encoder: Option<&Path>) -> Result<Self> {
+        Ok(Self(
+            set.examples(plan, encoder)?.collect::<Result<_, _>>()?,
+        ))
     }
 }
 
@@ -47,12 +49,13 @@ impl Examples for Records {
         self.0.len()
     }
 
-    fn records_of(&self, _: usize) -> usize {
-        1
+    fn records_of(&self, patient: usize) -> usize {
+        self.0[patient].len()
     }
 
-    fn load(&self, patient: usize, _: usize) -> Result<(Vec<f32>, Target), LoadError> {
-        Ok(self.0[patient].clone())
+    fn load(&self, patient: usize, record: usize) -> Result<(Vec<f32>, Target), LoadError> {
+        let Example { input, target } = self.0[patient][record].clone();
+        Ok((input, target))
     }
 }
 
@@ -162,14 +165,17 @@ impl Simulation {
             let outcome = train_round(job, &hospital.records, stop, |_| {});
             let update = outcome.context("training a hospital")?.update;
             hospital.protection.follow(&update);
-            let weight = f64::from(weight_of(hospital.records.patients() as u64));
+            let size = hospital.records.patients() as u64;
+            let weight = f64::from(self.plan.strategy.weight_of(size));
             total += weight;
             for (sum, &value) in sum.iter_mut().zip(update.values()) {
                 *sum += weight * f64::from(value);
             }
         }
         sum.iter_mut().for_each(|value| *value /= total);
-        self.strategy.apply(&sum, &mut self.model, &mut self.state);
+        let sites = self.hospitals.len();
+        self.strategy
+            .apply(sites, &sum, &mut self.model, &mut self.state);
         let weights = self.model.iter().map(|&weight| weight as f32);
         self.weights = ParameterVector::new(weights.collect())?;
         self.round = round;

@@ -11,10 +11,12 @@ mod label_map;
 mod labelled_set;
 mod lease;
 mod manifest;
+mod notes;
 mod npz;
 mod records;
 mod register;
 mod report;
+mod road;
 mod source;
 mod spreadsheet;
 mod table;
@@ -27,6 +29,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use consilium_models::text::ReadingError;
+use consilium_privacy::deidentify::DictionaryError;
 use consilium_proto::ErrorCode;
 
 pub use self::{
@@ -35,6 +39,7 @@ pub use self::{
     label_map::LabelMap,
     labelled_set::{Labelled, LabelledSet, read},
     lease::LeaseError,
+    notes::{Fields, Lengths, NotesError, Overview, ReadNote, describe, read as read_notes},
     records::Fault,
     register::{PublicSize, RegisterError, Registration, register},
     report::{ColumnReport, Report},
@@ -42,7 +47,9 @@ pub use self::{
 };
 pub(crate) use self::{
     manifest::Manifest,
+    notes::Deidentify,
     records::Found,
+    road::Means,
     training_set::{Exclusions, TrainingSet},
 };
 
@@ -91,6 +98,20 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// Notes, or their marks, are not as they must be.
+    #[error(transparent)]
+    Notes(#[from] NotesError),
+    /// Notes cannot be read as the plan asks.
+    #[error("{place}{source}")]
+    Reading {
+        /// Where, followed by a colon; empty where it is no single note's fault.
+        place: String,
+        /// Why.
+        source: ReadingError,
+    },
+    /// A site's list of what identifies cannot be used.
+    #[error("the lists of `identifiers`: {0}")]
+    Identifiers(#[from] DictionaryError),
     /// A label stands for no class.
     #[error("{place}: label {label:?} is not mapped by {map}; add a line for it")]
     Unmapped {
@@ -157,10 +178,12 @@ impl DataError {
     /// What the caller should do about it.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Self::File { source, .. } | Self::Notes(NotesError::File { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
                 ErrorCode::Missing
             }
-            Self::File { .. } => ErrorCode::Unavailable,
+            Self::File { .. } | Self::Notes(NotesError::File { .. }) => ErrorCode::Unavailable,
             Self::Changed { .. } => ErrorCode::Precondition,
             Self::Manifest(_) => ErrorCode::Internal,
             _ => ErrorCode::Invalid,
@@ -213,6 +236,12 @@ pub(crate) fn list(source: &Source) -> Result<Found, DataError> {
             target,
             patient,
         } => table::read(file, target, patient.as_deref())?,
+        Source::Notes {
+            path,
+            annotations,
+            fields,
+            ..
+        } => notes::list(path, annotations.as_deref(), fields)?,
     };
     if found.records.is_empty() && found.faults.is_empty() {
         return Err(DataError::Empty(source.to_string()));

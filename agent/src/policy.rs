@@ -203,7 +203,7 @@ impl Policy {
     pub fn check(&self, plan: &Plan, public_size: Option<u64>) -> Result<(), PolicyRefusal> {
         let mut objections = Vec::new();
         if !self.tasks.contains(&plan.task) {
-            objections.push(format!("`tasks` does not list {}", name_of(plan.task)));
+            objections.push(format!("`tasks` does not list {}", plan.task.name()));
         }
         if !self.data_sets.contains_key(&plan.data_set) {
             objections.push(format!("`data_sets` does not list {:?}", plan.data_set));
@@ -317,14 +317,6 @@ fn epsilon_of(
             let training = Rdp::new().epsilon(&[charge], delta);
             Ok(Some(training + plan.report_epsilon()))
         }
-    }
-}
-
-fn name_of(task: Task) -> &'static str {
-    match task {
-        Task::ImageClassification => "image-classification",
-        Task::ImageRegression => "image-regression",
-        Task::TabularClassification => "tabular-classification",
     }
 }
 

@@ -42,9 +42,6 @@ use crate::{
     training::{Preparation, StopOnDrop, blocking},
 };
 
-/// Bytes of a mebibyte.
-const MEBIBYTE: u64 = 1 << 20;
-
 /// Why nothing is replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -243,7 +240,7 @@ pub async fn replay(
         study: &study,
         network: network.clone(),
         preparation: Preparation::default(),
-        cache: settings.cache_mebibytes * MEBIBYTE,
+        settings,
         starts: Starts::new(membership, &study, network, question.versions),
         first: &first,
         seen: Seen::new(first.terms.sampling_rate),
@@ -276,7 +273,7 @@ struct Repetition<'a> {
     study: &'a KnownStudy,
     network: Arc<Network>,
     preparation: Preparation,
-    cache: u64,
+    settings: &'a Settings,
     starts: Starts<'a>,
     first: &'a Past,
     seen: Seen,
@@ -350,7 +347,7 @@ impl Repetition<'_> {
         let plan = &self.study.plan;
         let prepared = self
             .preparation
-            .prepare(self.store, self.study.id, plan, self.cache)
+            .prepare(self.store, self.study.id, plan, self.settings)
             .await;
         let set = match prepared {
             Ok(set) => set,

@@ -1,6 +1,9 @@
 //! How an agent runs: `agent.toml` in its folder. Every field has a default.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use consilium_models::network::Wish;
 use serde::Deserialize;
@@ -54,6 +57,23 @@ pub struct Settings {
     /// Where networks are trained: `auto`, `cpu`, `gpu` (all graphics cards), `gpu:0` or `gpu:0,gpu:1`.
     /// Default: `auto`, a card that passes its test, otherwise the processor.
     pub device: Wish,
+    /// Folder of a public text encoder in safetensors, for plans that ask for one. Default: none.
+    pub text_encoder: Option<PathBuf>,
+    /// Lists of what identifies patients here, for taking it out of notes. Default: none beyond what comes
+    /// with the program.
+    pub identifiers: IdentifierLists,
+}
+
+/// Files of what identifies patients at a site, one entry a line.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentifierLists {
+    /// Names of patients, relatives and staff.
+    pub names: Option<PathBuf>,
+    /// Towns, streets, wards, institutions.
+    pub places: Option<PathBuf>,
+    /// Numbers and codes.
+    pub numbers: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -67,6 +87,8 @@ impl Default for Settings {
             recompute: false,
             profile: false,
             device: Wish::Auto,
+            text_encoder: None,
+            identifiers: IdentifierLists::default(),
         }
     }
 }

@@ -205,8 +205,8 @@ impl Store {
     }
 
     /// Key of the patients' pseudonyms.
-    pub(crate) fn pseudonyms(&self) -> &PseudonymKey {
-        &self.pseudonyms
+    pub(crate) fn pseudonyms(&self) -> Arc<PseudonymKey> {
+        self.pseudonyms.clone()
     }
 
     /// Public half of the key that signs the ledger.

@@ -24,10 +24,14 @@ use tracing::{debug, info, warn};
 
 use self::pace::{Pace, Report};
 use crate::{
-    data::{DataError, Exclusions, Manifest, TrainingSet},
+    data::{DataError, Deidentify, Exclusions, Manifest, Means, Source, TrainingSet},
     participation::explained,
+    settings::Settings,
     store::{Store, StoreError},
 };
+
+/// Bytes of the unit that the cache's size is given in.
+const MEBIBYTE: u64 = 1 << 20;
 
 /// Why a round was not trained.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +83,7 @@ impl Preparation {
         store: &Store,
         study: StudyId,
         plan: &Plan,
-        cache_bytes: u64,
+        settings: &Settings,
     ) -> Result<Arc<TrainingSet>, TrainingError> {
         let missing = || TrainingError::NoDataSet(plan.data_set.clone());
         let data_set = store.data_set(&plan.data_set).await?.ok_or_else(missing)?;
@@ -100,11 +104,25 @@ impl Preparation {
             data_set: plan.data_set.clone(),
             runtime: Handle::current(),
         });
-        let plan = plan.clone();
+        let (plan, settings) = (plan.clone(), settings.clone());
+        let key = store.pseudonyms();
         let set = blocking(move || {
             let manifest: Manifest = serde_json::from_slice(&manifest)
                 .map_err(|_| DataError::Manifest(plan.data_set.clone()))?;
-            TrainingSet::new(manifest, &plan, exclusions, cache_bytes)
+            let deidentify = match manifest.source {
+                Source::Notes {
+                    is_deidentified: false,
+                    ..
+                } => Some(Deidentify::new(&settings.identifiers, key)?),
+                _ => None,
+            };
+            let means = Means {
+                encoder: settings.text_encoder.as_deref(),
+                deidentify,
+                is_numbered: manifest.source.numbers_classes(),
+            };
+            let cache_bytes = settings.cache_mebibytes * MEBIBYTE;
+            TrainingSet::new(manifest, &plan, exclusions, cache_bytes, means)
         });
         let set = Arc::new(set.await?);
         let prepared = Prepared {

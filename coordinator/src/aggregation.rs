@@ -57,6 +57,16 @@ pub enum Updates {
     Masked(Box<MaskedSum>),
 }
 
+impl Updates {
+    /// How many sites they are of.
+    fn sites(&self) -> usize {
+        match self {
+            Self::Clear(updates) => updates.len(),
+            Self::Masked(sum) => sum.sites(),
+        }
+    }
+}
+
 /// One round's work.
 pub struct Aggregation {
     /// The attempt whose updates count; it makes the version of its round's number.
@@ -99,7 +109,7 @@ impl Aggregation {
                     _ => read_state(blobs, &before, index).await?,
                 });
             }
-            strategy.apply(&mean, &mut model, &mut state);
+            strategy.apply(self.updates.sites(), &mean, &mut model, &mut state);
             let bytes = to_words(&model)
                 .map_err(|at| AggregationError::NotFinite(range.start / 4 + at as u64))?;
             hasher.update(&bytes);

@@ -11,12 +11,13 @@ mod fed_avg;
 mod fed_avg_m;
 mod fed_prox;
 mod fed_yogi;
+mod sum;
 
 use consilium_proto::plan;
 
 use self::{
     fed_adagrad::FedAdagrad, fed_adam::FedAdam, fed_avg::FedAvg, fed_avg_m::FedAvgM,
-    fed_prox::FedProx, fed_yogi::FedYogi,
+    fed_prox::FedProx, fed_yogi::FedYogi, sum::Sum,
 };
 
 /// Moves the model by one round.
@@ -26,9 +27,9 @@ pub trait Strategy: Send + Sync {
         vec![]
     }
 
-    /// Moves one chunk. `mean`, `model` and each part of `state` have the same length; the parts
+    /// Moves one chunk by the mean of the updates of so many sites. `mean`, `model` and each part of `state` have the same length; the parts
     /// come in the order of [`initial_state`](Self::initial_state).
-    fn apply(&self, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]);
+    fn apply(&self, sites: usize, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]);
 }
 
 /// The strategy that a plan names.
@@ -46,6 +47,7 @@ pub fn of(plan: &plan::Strategy) -> Box<dyn Strategy> {
         plan::Strategy::FedAdam(adaptive) => Box::new(FedAdam(adaptive)),
         plan::Strategy::FedYogi(adaptive) => Box::new(FedYogi(adaptive)),
         plan::Strategy::FedAdagrad(adaptive) => Box::new(FedAdagrad(adaptive)),
+        plan::Strategy::Sum => Box::new(Sum),
     }
 }
 

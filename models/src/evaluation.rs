@@ -55,6 +55,8 @@ pub struct Evaluation {
     classes: usize,
     /// Row: the true class; column: the predicted one.
     confusion: Vec<u64>,
+    /// Predictions whose true class is among the three likeliest.
+    in_top_3: u64,
     loss: f64,
     bins: Vec<ScoreBins>,
     calibration: Calibration,
@@ -74,6 +76,8 @@ pub struct Scores {
     pub auc: Option<f64>,
     /// Largest distance of `auc` to the exact one, from scores that share a bin.
     pub auc_error: Option<f64>,
+    /// Share of predictions whose true class is among the three likeliest.
+    pub top_3_accuracy: f64,
     /// F1: of the last class of two, else the mean over classes that occur.
     pub f1: f64,
     /// Mean cross-entropy, in nats.
@@ -90,6 +94,7 @@ impl Evaluation {
         Self {
             classes,
             confusion: vec![0; classes * classes],
+            in_top_3: 0,
             loss: 0.0,
             bins: vec![ScoreBins::default(); classes],
             calibration: Calibration::default(),
@@ -116,6 +121,10 @@ impl Evaluation {
         }
         let predicted = most_probable(probabilities);
         self.confusion[label * self.classes + predicted] += 1;
+        let larger = probabilities
+            .iter()
+            .filter(|&&other| other > probabilities[label]);
+        self.in_top_3 += u64::from(larger.count() < 3);
         self.loss -= f64::from(probabilities[label]).max(LEAST_PROBABILITY).ln();
         for (class, (bins, &score)) in self.bins.iter_mut().zip(probabilities).enumerate() {
             bins.add(score, class == label);
@@ -138,6 +147,7 @@ impl Evaluation {
             .iter_mut()
             .zip(&other.confusion)
             .for_each(|(sum, count)| *sum += count);
+        self.in_top_3 += other.in_top_3;
         self.loss += other.loss;
         self.bins
             .iter_mut()
@@ -161,6 +171,7 @@ impl Evaluation {
         Scores {
             count,
             accuracy: share(correct, count),
+            top_3_accuracy: share(self.in_top_3, count),
             balanced_accuracy: mean(occurring().map(ClassCounts::recall)),
             auc: areas.map(|area| area.value),
             auc_error: areas.map(|area| area.error),

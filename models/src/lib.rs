@@ -5,6 +5,8 @@
 //! | [`network`] | networks by name, their layers, and gradients that stay apart per example |
 //! | [`imaging`] | from the bytes of a file to what enters an image network |
 //! | [`tabular`] | from a row of a table to what enters a dense network |
+//! | [`text`] | from a note to what a text network takes, and back to its words |
+//! | [`decision`] | from facts to diagnoses and treatment plans, each with its reasons |
 //! | [`training`] | one site's work in one round, private or not |
 //! | [`benchmark`] | what a step of training costs on this machine |
 //! | [`profile`] | where the time of training goes |
@@ -12,10 +14,12 @@
 //! | [`random`] | the generator behind initial weights and augmentation; never noise or sampling |
 
 pub mod benchmark;
+pub mod decision;
 pub mod evaluation;
 pub mod imaging;
 pub mod network;
 pub mod profile;
 pub mod random;
 pub mod tabular;
+pub mod text;
 pub mod training;

@@ -10,9 +10,11 @@ mod activation;
 mod attention;
 mod batch;
 mod blueprint;
+mod chain;
 mod cnn;
 mod cnn_small;
 mod convolution;
+mod counts;
 mod dense;
 mod device;
 mod embedding;
@@ -26,9 +28,11 @@ mod norms;
 mod oracle;
 mod perceptron;
 mod pooling;
+mod positions;
 mod resnet_gn;
 mod scatter_cnn;
 mod scattering;
+mod tagging;
 mod tape;
 mod taps;
 mod text;
@@ -38,22 +42,28 @@ use std::{ops::Range, sync::OnceLock};
 
 use consilium_proto::{
     Layout, OutOfRange, ParameterVector, Plan,
-    plan::{self, Loss},
+    plan::{self, Task, TextInput},
 };
 
 use self::blueprint::{Blueprint, Initial};
+use self::counts::Counts;
 use self::device::Places;
+use self::gradients::Sink;
+use self::loss::Objective;
+use self::tagging::Tagging;
 use self::tape::{Tape, Value};
 pub use self::{
     batch::{Batch, Target},
     device::{Device, DeviceError, NoDevice, Road, Tested, Wish},
     gradients::PerExample,
+    tagging::most_probable_tags,
     text::TextSizes,
     weights::Weights,
 };
 use crate::{
     profile::{Part, Profile, Watch},
     random::Random,
+    text::alphabet::Alphabet,
 };
 
 /// Floats that one microbatch may hold for its layers: 128 MB a thread.
@@ -129,16 +139,21 @@ trait Architecture: Send + Sync {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value;
 }
 
+/// What a network computes with.
+enum Body {
+    Layers(Box<dyn Architecture>),
+    Counts(Counts),
+}
+
 /// A network as a plan describes it. Holds no weights.
 pub struct Network {
-    architecture: Box<dyn Architecture>,
+    body: Body,
     layout: Layout,
     initials: Vec<Initial>,
     floats: usize,
     formed: usize,
     inputs: usize,
-    outputs: usize,
-    loss: Loss,
+    objective: Objective,
     recomputes: bool,
     profile: Option<Profile>,
     places: Option<Places>,
@@ -154,46 +169,112 @@ impl Network {
     pub fn from_plan(plan: &Plan) -> Result<Self, NetworkError> {
         let mut blueprint = Blueprint::default();
         let outputs = plan.outputs();
-        let shape = plan
-            .image
-            .as_ref()
-            .map(|image| [image.channels, image.height, image.width]);
+        let objective = Objective::new(plan.training.loss(plan.task), outputs);
+        if let Some(counts) = Counts::from_plan(&mut blueprint, plan) {
+            let inputs = counts.inputs();
+            return Self::new(Body::Counts(counts), blueprint, inputs, objective);
+        }
+        if let Some(text) = plan.text.as_ref().filter(|text| text.is_sequence()) {
+            return Self::of_words(blueprint, plan, text);
+        }
+        let on = &mut blueprint;
+        let name = plan.network.name();
+        let image = plan.image.as_ref();
+        let shape = image.map(|image| [image.channels, image.height, image.width]);
         let (architecture, inputs): (Box<dyn Architecture>, usize) = match (&plan.network, shape) {
-            (plan::Network::CnnSmall, Some(shape)) => (
-                Box::new(cnn_small::CnnSmall::new(&mut blueprint, shape, outputs)),
-                shape.iter().product(),
-            ),
-            (plan::Network::Cnn, Some(shape)) => (
-                Box::new(cnn::Cnn::new(&mut blueprint, shape, outputs)),
-                shape.iter().product(),
-            ),
-            (plan::Network::ScatterCnn, Some(shape)) => (
-                Box::new(scatter_cnn::ScatterCnn::new(&mut blueprint, shape, outputs)),
-                shape.iter().product(),
-            ),
-            (&plan::Network::ResnetGn { width, depth }, Some(shape)) => {
-                let sizes = resnet_gn::Sizes { width, depth };
-                let network = resnet_gn::ResnetGn::new(&mut blueprint, shape, sizes, outputs);
-                (Box::new(network), shape.iter().product())
-            }
             (plan::Network::Dense { hidden }, None) => {
-                let columns = plan.table.as_ref().map_or(0, |table| table.columns.len());
-                if columns == 0 {
-                    return Err(NetworkError::Input("dense"));
+                let inputs = match (&plan.table, &plan.text) {
+                    (Some(table), _) => table.columns.len(),
+                    (None, Some(TextInput::Bag { buckets, .. })) => *buckets,
+                    (None, Some(TextInput::Encoder { width, .. })) => *width,
+                    (None, _) => 0,
+                };
+                if inputs == 0 {
+                    return Err(NetworkError::Input(name));
                 }
-                let network = perceptron::Perceptron::new(&mut blueprint, columns, hidden, outputs);
-                (Box::new(network), columns)
+                let network = perceptron::Perceptron::new(on, inputs, hidden, outputs);
+                (Box::new(network), inputs)
             }
-            (plan::Network::Dense { .. }, Some(_)) => return Err(NetworkError::Input("dense")),
-            (plan::Network::CnnSmall, None) => return Err(NetworkError::Input("cnn-small")),
-            (plan::Network::ScatterCnn, None) => return Err(NetworkError::Input("scatter-cnn")),
-            (plan::Network::Cnn, None) => return Err(NetworkError::Input("cnn")),
-            (plan::Network::ResnetGn { .. }, None) => {
-                return Err(NetworkError::Input("resnet-gn"));
+            (network, Some(shape)) => {
+                let architecture: Box<dyn Architecture> = match *network {
+                    plan::Network::CnnSmall => {
+                        Box::new(cnn_small::CnnSmall::new(on, shape, outputs))
+                    }
+                    plan::Network::Cnn => Box::new(cnn::Cnn::new(on, shape, outputs)),
+                    plan::Network::ScatterCnn => {
+                        Box::new(scatter_cnn::ScatterCnn::new(on, shape, outputs))
+                    }
+                    plan::Network::ResnetGn { width, depth } => {
+                        let sizes = resnet_gn::Sizes { width, depth };
+                        Box::new(resnet_gn::ResnetGn::new(on, shape, sizes, outputs))
+                    }
+                    _ => return Err(NetworkError::Input(name)),
+                };
+                (architecture, shape.iter().product())
+            }
+            _ => return Err(NetworkError::Input(name)),
+        };
+        Self::new(Body::Layers(architecture), blueprint, inputs, objective)
+    }
+
+    /// The text encoder with what the plan's task asks of it on top.
+    fn of_words(
+        mut blueprint: Blueprint,
+        plan: &Plan,
+        text: &TextInput,
+    ) -> Result<Self, NetworkError> {
+        let Alphabet {
+            tokens,
+            slots,
+            window,
+            markers,
+        } = Alphabet::of(text);
+        let (on, outputs) = (&mut blueprint, plan.outputs());
+        let tagging = Tagging {
+            words: window,
+            slots,
+            tags: outputs,
+        };
+        let sizes = match plan.network {
+            plan::Network::Text {
+                features,
+                heads,
+                hidden,
+                blocks,
+                reach,
+            } => TextSizes {
+                tokens,
+                positions: window,
+                slots,
+                is_padded: true,
+                features,
+                reach,
+                heads,
+                hidden,
+                blocks,
+            },
+            plan::Network::Chain if plan.task == Task::EntityTagging => {
+                let body = Body::Layers(Box::new(chain::Chain::new(on, tokens, tagging)));
+                return Self::new(body, blueprint, tagging.inputs(), Objective::Tags(tagging));
+            }
+            _ => return Err(NetworkError::Input(plan.network.name())),
+        };
+        let (architecture, objective): (Box<dyn Architecture>, _) = match plan.task {
+            Task::EntityTagging => {
+                let network = text::Tagger::new(on, sizes, tagging);
+                (Box::new(network), Objective::Tags(tagging))
+            }
+            Task::RelationExtraction => {
+                let network = text::PairClassifier::new(on, sizes, markers, outputs);
+                (Box::new(network), Objective::Classes(outputs))
+            }
+            _ => {
+                let network = text::Classifier::new(on, sizes, outputs);
+                (Box::new(network), Objective::Classes(outputs))
             }
         };
-        let loss = plan.training.loss(plan.task);
-        Self::new(architecture, blueprint, [inputs, outputs], loss)
+        let inputs = window * slots;
+        Self::new(Body::Layers(architecture), blueprint, inputs, objective)
     }
 
     /// The text encoder with a mean over positions and one dense layer on top: classifies documents.
@@ -203,15 +284,16 @@ impl Network {
     pub fn text_classifier(sizes: TextSizes, classes: usize) -> Result<Self, NetworkError> {
         let mut blueprint = Blueprint::default();
         let network = text::Classifier::new(&mut blueprint, sizes, classes);
-        let sizes = [sizes.positions, classes];
-        Self::new(Box::new(network), blueprint, sizes, Loss::CrossEntropy)
+        let inputs = sizes.positions * sizes.slots;
+        let body = Body::Layers(Box::new(network));
+        Self::new(body, blueprint, inputs, Objective::Classes(classes))
     }
 
     fn new(
-        architecture: Box<dyn Architecture>,
+        body: Body,
         blueprint: Blueprint,
-        [inputs, outputs]: [usize; 2],
-        loss: Loss,
+        inputs: usize,
+        objective: Objective,
     ) -> Result<Self, NetworkError> {
         let Blueprint {
             tensors,
@@ -221,14 +303,13 @@ impl Network {
         } = blueprint;
         let layout = Layout::new(tensors).map_err(NetworkError::Layout)?;
         Ok(Self {
-            architecture,
+            body,
             layout,
             initials,
             floats,
             formed,
             inputs,
-            outputs,
-            loss,
+            objective,
             recomputes: false,
             profile: None,
             places: None,
@@ -242,7 +323,11 @@ impl Network {
     /// # Errors
     /// A device that this build or this machine does not have.
     pub fn on(self, devices: &[Device]) -> Result<Self, NetworkError> {
-        let places = Places::open(devices, self.fitting(DEVICE_MICROBATCH))?;
+        let places = match self.body {
+            Body::Layers(_) => Places::open(devices, self.fitting(DEVICE_MICROBATCH))?,
+            // Nothing to compute side by side.
+            Body::Counts(_) => None,
+        };
         Ok(Self {
             places,
             is_checked: OnceLock::new(),
@@ -280,9 +365,18 @@ impl Network {
         self.inputs
     }
 
-    /// Numbers it gives for one example: one a class, or one value.
+    /// Numbers it gives for one example: one a class, one a tag for each word, or one value.
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.objective.outputs()
+    }
+
+    /// Numbers among which one is chosen: classes, or tags of a word.
+    pub fn choices(&self) -> usize {
+        match self.objective {
+            Objective::Classes(classes) => classes,
+            Objective::Tags(Tagging { tags, .. }) => tags,
+            Objective::Value => 1,
+        }
     }
 
     /// Where it computes, and what each device has done so far.
@@ -366,8 +460,16 @@ impl Network {
     }
 
     fn gradients_of(&self, weights: &Weights, batch: &Batch) -> Result<PerExample, NetworkError> {
+        let architecture = match &self.body {
+            Body::Layers(architecture) => architecture,
+            Body::Counts(counts) => {
+                let mut sink = Sink::apart(weights, batch.len());
+                count(counts, weights, batch, &mut sink);
+                return Ok(sink.into_apart());
+            }
+        };
         let mut tape = self.tape(weights, batch.len());
-        let output = self.forward(&batch.inputs, &mut tape);
+        let output = self.forward(architecture.as_ref(), &batch.inputs, &mut tape);
         let mut watch = Watch::of(self.profile());
         let (_, gradient) = self.losses(&output, batch)?;
         watch.note(Part::Loss);
@@ -389,8 +491,15 @@ impl Network {
     ) -> Result<(), NetworkError> {
         self.compute(weights, batch.len(), |weights, examples| {
             let batch = batch.part(examples);
+            let architecture = match &self.body {
+                Body::Layers(architecture) => architecture,
+                Body::Counts(counts) => {
+                    count(counts, weights, &batch, &mut Sink::Summed(sum));
+                    return Ok(());
+                }
+            };
             let mut tape = self.tape(weights, batch.len());
-            let output = self.forward(&batch.inputs, &mut tape);
+            let output = self.forward(architecture.as_ref(), &batch.inputs, &mut tape);
             let mut watch = Watch::of(self.profile());
             let (_, gradient) = self.losses(&output, &batch)?;
             watch.note(Part::Loss);
@@ -399,7 +508,8 @@ impl Network {
         Ok(())
     }
 
-    /// The probability of each class, or the value, for each example: `outputs` numbers each.
+    /// The probability of each class, of each tag of each word, or the value, for each example: `outputs`
+    /// numbers each. Words past the last one of a window have zeros.
     /// `inputs` holds the examples one after the other.
     ///
     /// # Errors
@@ -425,24 +535,23 @@ impl Network {
     }
 
     fn outputs_of(&self, weights: &Weights, inputs: &[f32]) -> Result<Vec<f32>, NetworkError> {
+        let architecture = match &self.body {
+            Body::Layers(architecture) => architecture,
+            Body::Counts(counts) => return Ok(counts.predict(weights, inputs)),
+        };
         let examples = inputs.len() / self.inputs;
         let mut tape = Tape::off(weights, examples);
-        let mut outputs = self.forward(inputs, &mut tape).to_host()?;
-        outputs.truncate(examples * self.outputs);
-        if self.loss == Loss::CrossEntropy {
-            outputs.chunks_exact_mut(self.outputs).for_each(|row| {
-                loss::softmax(row);
-            });
-        }
-        Ok(outputs)
+        let output = self.forward(architecture.as_ref(), inputs, &mut tape);
+        let mut scores = output.to_host()?;
+        scores.truncate(examples * self.objective.scores());
+        Ok(self.objective.predict(inputs, scores))
     }
 
     /// The loss of each example and its gradient at the outputs.
     fn losses(&self, output: &Value, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>), DeviceError> {
-        let mut outputs = output.to_host()?;
-        outputs.truncate(batch.len() * self.outputs);
-        let losses = loss::each(self.loss, &outputs, self.outputs, &batch.targets);
-        Ok(losses)
+        let mut scores = output.to_host()?;
+        scores.truncate(batch.len() * self.objective.scores());
+        Ok(self.objective.losses(&scores, &batch.targets))
     }
 
     /// For training.
@@ -452,18 +561,31 @@ impl Network {
             .watched(self.profile())
     }
 
-    fn forward(&self, inputs: &[f32], tape: &mut Tape) -> Value {
+    fn forward(&self, architecture: &dyn Architecture, inputs: &[f32], tape: &mut Tape) -> Value {
         let mut inputs = inputs.to_vec();
         inputs.resize(tape.examples * self.inputs, 0.0);
         let input = tape.input(inputs);
-        let output = self.architecture.forward(input, tape);
+        let output = architecture.forward(input, tape);
         tape.note_device();
         output
     }
 
     /// An empty batch for this network.
     pub fn batch(&self) -> Batch {
-        Batch::new(self.inputs, self.outputs, self.loss)
+        Batch::new(self.inputs, self.objective)
+    }
+}
+
+/// Hands a sink what a batch adds to counts.
+fn count(counts: &Counts, weights: &Weights, batch: &Batch, sink: &mut Sink) {
+    let class = |target: &Target| match target {
+        Target::Class(class) => *class,
+        // Batches of a network of counts hold classes alone.
+        Target::Value(_) | Target::Tags(_) => 0,
+    };
+    let classes: Vec<usize> = batch.targets.iter().map(class).collect();
+    if let Some((slot, rows)) = counts.gradients(weights, &batch.inputs, &classes) {
+        sink.take_some(weights, slot, rows);
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     LayerNorm,
     Activation,
     Pooling,
+    /// Chains of tags.
+    Tagging,
     /// The sum of two values.
     Addition,
 }
@@ -155,6 +157,7 @@ impl fmt::Display for Kind {
             Self::LayerNorm => "layer norm",
             Self::Activation => "activation",
             Self::Pooling => "pooling",
+            Self::Tagging => "tagging",
             Self::Addition => "addition",
         })
     }

@@ -104,6 +104,7 @@ mod tests {
             mean,
             deviation,
             missing,
+            edges: Vec::new(),
         };
         TableInput {
             columns: vec![

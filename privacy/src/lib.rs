@@ -66,11 +66,13 @@
 //! | [`secagg`] | masks over updates: the coordinator learns their sum alone |
 //! | [`empirical`] | what an audit by experiment can prove: lower bounds, and checks of noise and batches |
 //! | [`pseudonym`] | stand-ins for patient identifiers in logs |
+//! | [`deidentify`] | what in a note points to a person, and the note without it |
 //! | [`audit`] | what an auditor checks of a ledger, from a file alone |
 
 pub mod accountant;
 pub mod audit;
 mod binomial;
+pub mod deidentify;
 pub mod empirical;
 pub mod keystream;
 pub mod ledger;

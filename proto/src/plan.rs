@@ -6,8 +6,10 @@
 //! need not check again.
 
 mod imaging;
+mod network;
 mod privacy;
 mod report;
+mod text;
 mod training;
 mod update_bound;
 
@@ -17,9 +19,11 @@ use consilium_privacy::secagg::{Limits, MAX_SITES};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    imaging::{Augmentation, Denoise, Flip, ImageInput, Network},
+    imaging::{Augmentation, Denoise, Flip, ImageInput},
+    network::Network,
     privacy::{Clipping, DELTA_LIMIT, Guarantee, Mode, NoiseTarget, Privacy, Unit},
     report::{Figure, Report},
+    text::{Pair, TextInput, Within},
     training::{Adaptive, Loss, Optimizer, Schedule, Strategy, Training},
 };
 use crate::{Digest, PlanDigest};
@@ -58,7 +62,8 @@ pub struct Plan {
     /// Name under which every site registered the data set to use.
     pub data_set: String,
     /// Classes in the order of the network's outputs: 2 to 1000, named uniquely. The last one is
-    /// the positive class of two. Empty for a regression target.
+    /// the positive class of two. Of a tagging task the kinds of entities, 1 or more; of relations the
+    /// first one says that there is none. Empty for a regression target.
     #[serde(default)]
     pub classes: Vec<String>,
     /// Fixes the initial weights and augmentation; never noise, never sampling.
@@ -86,6 +91,12 @@ pub struct Plan {
     /// What enters the network when the task is about rows of a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableInput>,
+    /// What enters the network when the task is about notes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextInput>,
+    /// Between which entities relations are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Pair>,
     /// The network, by name, with its sizes.
     pub network: Network,
     /// What one site does in one round.
@@ -110,6 +121,40 @@ pub enum Task {
     ImageRegression,
     /// One class for each row of a table.
     TabularClassification,
+    /// One class for each note.
+    NoteClassification,
+    /// Where entities stand in a note, and of which kind.
+    EntityTagging,
+    /// One class for each pair of entities of a note.
+    RelationExtraction,
+    /// One diagnosis for each patient, from facts in a table or from a note.
+    Diagnosis,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::ImageClassification,
+        Self::ImageRegression,
+        Self::TabularClassification,
+        Self::NoteClassification,
+        Self::EntityTagging,
+        Self::RelationExtraction,
+        Self::Diagnosis,
+    ];
+
+    /// Its name in a plan.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ImageClassification => "image-classification",
+            Self::ImageRegression => "image-regression",
+            Self::TabularClassification => "tabular-classification",
+            Self::NoteClassification => "note-classification",
+            Self::EntityTagging => "entity-tagging",
+            Self::RelationExtraction => "relation-extraction",
+            Self::Diagnosis => "diagnosis",
+        }
+    }
 }
 
 /// k of n: which sites take part in a round and how long they have.
@@ -159,6 +204,10 @@ pub struct Column {
     /// What a missing value becomes, after scaling. Default: 0.
     #[serde(default)]
     pub missing: f32,
+    /// What separates the bins of a network of counts, in the column's own unit: ascending, up to 255. A value
+    /// on an edge lies above it; a missing one lies where its constant does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<f32>,
 }
 
 fn on() -> bool {
@@ -222,9 +271,14 @@ impl Plan {
         self.word_bits.unwrap_or(32)
     }
 
-    /// Numbers that the network gives for each input: one a class, or one value.
+    /// Numbers that the network gives for each input, or for each word of one: one a class, one a tag, or
+    /// one value.
     pub fn outputs(&self) -> usize {
-        self.classes.len().max(1)
+        match self.task {
+            // Outside of every entity; first and further words of each kind.
+            Task::EntityTagging => 2 * self.classes.len() + 1,
+            _ => self.classes.len().max(1),
+        }
     }
 
     /// Refuses what cannot be sound, with the field and the reason.
@@ -251,9 +305,10 @@ impl Plan {
         self.check_cohort()?;
         self.check_secure_aggregation()?;
         self.check_input()?;
-        self.network.check(self.image.as_ref())?;
+        self.check_text()?;
         self.training.check(self.task)?;
         self.strategy.check()?;
+        self.check_network()?;
         self.privacy.check(self.training.batch_size)?;
         self.check_distributed()?;
         self.check_report()
@@ -267,10 +322,15 @@ impl Plan {
                 false => unsound("classes", "a regression target has none: leave it out"),
             };
         }
-        if !(2..=1000).contains(&classes.len()) {
+        let least = match self.task {
+            Task::EntityTagging => 1,
+            _ => 2,
+        };
+        if !(least..=1000).contains(&classes.len()) {
+            let found = classes.len();
             return unsound(
                 "classes",
-                format!("must name 2 to 1000, found {}", classes.len()),
+                format!("must name {least} to 1000, found {found}"),
             );
         }
         let distinct: std::collections::HashSet<_> = classes.iter().collect();
@@ -395,13 +455,35 @@ impl Plan {
     }
 
     fn check_input(&self) -> Result<(), PlanError> {
-        match (self.task, &self.image, &self.table) {
-            (Task::TabularClassification, None, Some(table)) => table.check(),
-            (Task::TabularClassification, ..) => {
-                unsound("table", "a tabular task needs [table] and no [image]")
+        let (image, table, text) = (&self.image, &self.table, &self.text);
+        match (self.task, image, table, text) {
+            (Task::TabularClassification | Task::Diagnosis, None, Some(table), None) => {
+                table.check()
             }
-            (_, Some(image), None) => image.check(),
-            _ => unsound("image", "an image task needs [image] and no [table]"),
+            (Task::TabularClassification, ..) => {
+                unsound("table", "a tabular task needs [table] and nothing else")
+            }
+            (
+                Task::NoteClassification
+                | Task::EntityTagging
+                | Task::RelationExtraction
+                | Task::Diagnosis,
+                None,
+                None,
+                Some(_),
+            ) => Ok(()),
+            (Task::Diagnosis, ..) => {
+                unsound("table", "a diagnosis needs [table] or [text], one of them")
+            }
+            (Task::NoteClassification | Task::EntityTagging | Task::RelationExtraction, ..) => {
+                unsound("text", "a task about notes needs [text] and nothing else")
+            }
+            (Task::ImageClassification | Task::ImageRegression, Some(image), None, None) => {
+                image.check()
+            }
+            (Task::ImageClassification | Task::ImageRegression, ..) => {
+                unsound("image", "an image task needs [image] and nothing else")
+            }
         }
     }
 }
@@ -422,6 +504,12 @@ impl TableInput {
             }
             if numbers.iter().any(|number| !number.is_finite()) || column.deviation <= 0.0 {
                 let reason = format!("{:?} needs finite numbers and deviation > 0", column.name);
+                return unsound("table.columns", reason);
+            }
+            let is_rising = column.edges.is_sorted_by(|left, right| left < right);
+            let is_finite = column.edges.iter().all(|edge| edge.is_finite());
+            if !is_rising || !is_finite || column.edges.len() > 255 {
+                let reason = format!("{:?}: edges must be up to 255, rising", column.name);
                 return unsound("table.columns", reason);
             }
         }

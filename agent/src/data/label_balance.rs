@@ -13,7 +13,7 @@ use consilium_privacy::{
 use consilium_proto::ErrorCode;
 use serde::Serialize;
 
-use super::{DataError, Manifest, labelled_set::target, register::release_request};
+use super::{DataError, Manifest, register::release_request, road::target};
 use crate::{
     policy::Policy,
     store::{ChargeError, Store, StoreError},
@@ -163,7 +163,7 @@ fn labels(manifest: &Manifest, classes: &[String], excluded: &HashSet<String>) -
     for listed in &manifest.records {
         let label = match target(&listed.label, classes, is_numbered, &listed.place) {
             Ok(Target::Class(class)) => class,
-            Ok(Target::Value(_)) | Err(_) => classes.len(),
+            Ok(Target::Value(_) | Target::Tags(_)) | Err(_) => classes.len(),
         };
         patients.entry(&listed.patient).or_default().push(label);
     }

@@ -186,7 +186,10 @@ fn beside(source: &Source) -> PathBuf {
         Source::Labelled { images: folder, .. } | Source::ClassFolders { folder } => {
             folder.join(NAME)
         }
-        Source::Npz { file, .. } | Source::Table { file, .. } => {
+        Source::Notes { path, .. } if path.is_dir() => path.join(NAME),
+        Source::Npz { file, .. }
+        | Source::Table { file, .. }
+        | Source::Notes { path: file, .. } => {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             file.with_file_name(format!(".{name}{NAME}"))
         }

@@ -46,6 +46,7 @@ impl Located {
             Content::File(file) => Self::File(file.clone()),
             Content::Pixels(_) => Self::Within(record.patient.clone()),
             Content::Row(row) => Self::Within(format!("line {}", row.line)),
+            Content::Note(content) => Self::Within(content.note().id.clone()),
         }
     }
 }
@@ -78,7 +79,9 @@ impl Manifest {
     /// The source cannot be read, or a record is no longer in it.
     pub(crate) fn contents(&self) -> Result<Vec<Content>, DataError> {
         let mut within = match self.source {
-            Source::Npz { .. } | Source::Table { .. } => self.listed_within()?,
+            Source::Npz { .. } | Source::Table { .. } | Source::Notes { .. } => {
+                self.listed_within()?
+            }
             Source::Labelled { .. } | Source::ClassFolders { .. } => HashMap::new(),
         };
         let content = |listed: &Listed| {

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use consilium_models::imaging::{self, Picture};
 use consilium_proto::Digest;
 
-use super::{DataError, Place, table::Header};
+use super::{DataError, Place, notes::NoteContent, table::Header};
 
 /// One record of a source, not yet decoded.
 pub(crate) struct Record {
@@ -33,6 +33,8 @@ pub(crate) enum Content {
     Pixels(Pixels),
     /// A row of a table.
     Row(TableRow),
+    /// A clinical note.
+    Note(NoteContent),
 }
 
 /// One image within the bytes of an array.
@@ -79,6 +81,7 @@ impl Content {
             }
             Self::Pixels(pixels) => Ok((pixels.picture()?, Digest::plain(pixels.bytes()))),
             Self::Row(_) => Err("a row of a table is no picture".into()),
+            Self::Note(_) => Err("a note is no picture".into()),
         }
     }
 
@@ -86,7 +89,16 @@ impl Content {
     pub(crate) fn row(&self) -> Option<&TableRow> {
         match self {
             Self::Row(row) => Some(row),
-            Self::File(_) | Self::Pixels(_) => None,
+            Self::File(_) | Self::Pixels(_) | Self::Note(_) => None,
+        }
+    }
+
+    /// What it is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) | Self::Pixels(_) => "images",
+            Self::Row(_) => "a table",
+            Self::Note(_) => "notes",
         }
     }
 }

@@ -16,7 +16,7 @@ use consilium_privacy::{
 use consilium_proto::{Digest, ErrorCode};
 
 use super::{
-    DataError, Fault, Found, LabelMap, LeaseError, Manifest, Report, Source,
+    DataError, Fault, Found, LabelMap, LeaseError, Manifest, Report, Source, describe,
     labelled_set::map_label,
     lease, list,
     manifest::{Listed, Located},
@@ -123,7 +123,7 @@ pub async fn register(
     let (name, public_size) = (registration.name.clone(), registration.public_size);
     let replace = registration.replace;
     let reader = store.clone();
-    let survey = tokio::task::spawn_blocking(move || survey(registration, reader.pseudonyms()));
+    let survey = tokio::task::spawn_blocking(move || survey(registration, &reader.pseudonyms()));
     let (manifest, mut report) = match survey.await {
         Ok(surveyed) => surveyed?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -229,6 +229,7 @@ fn survey(
     for record in records {
         let digest = match &record.content {
             Content::Row(row) => row.digest(),
+            Content::Note(content) => content.digest(),
             Content::File(_) | Content::Pixels(_) => match record.content.picture() {
                 Ok((picture, digest)) => {
                     let size = format!("{} x {}", picture.width(), picture.height());
@@ -242,10 +243,16 @@ fn survey(
                 }
             },
         };
-        let label = map_label(&record, label_map.as_ref())?;
+        let label = match record.label.is_empty() {
+            // A note that is marked need not be of a class.
+            true => String::new(),
+            false => map_label(&record, label_map.as_ref())?,
+        };
         let place = Located::of(&record);
         digests.entry(digest).or_default().push(place.to_string());
-        *classes.entry(label.clone()).or_default() += 1;
+        if !label.is_empty() {
+            *classes.entry(label.clone()).or_default() += 1;
+        }
         let patient = pseudonyms.pseudonym(&record.patient).to_string();
         listed.push(Listed {
             place,
@@ -265,6 +272,19 @@ fn survey(
         .iter()
         .filter_map(|r| r.content.row())
         .collect();
+    let overview = match source {
+        Source::Notes { .. } => {
+            let notes = found
+                .records
+                .iter()
+                .filter_map(|record| match &record.content {
+                    Content::Note(content) => Some(content.read()),
+                    _ => None,
+                });
+            Some(describe(notes))
+        }
+        _ => None,
+    };
     let mut duplicates: Vec<_> = digests
         .into_values()
         .filter(|group| group.len() > 1)
@@ -278,6 +298,7 @@ fn survey(
         classes,
         sizes,
         columns: table::describe(&rows),
+        notes: overview,
         duplicates,
         skipped: found.faults,
         public_size: 0,

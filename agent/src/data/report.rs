@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::records::Fault;
+use super::{Overview, records::Fault};
 
 /// Lines that the text form names of each list.
 const NAMED: usize = 20;
@@ -27,6 +27,8 @@ pub struct Report {
     pub sizes: BTreeMap<String, usize>,
     /// Columns of a table.
     pub columns: Vec<ColumnReport>,
+    /// What notes hold; none for other records.
+    pub notes: Option<Overview>,
     /// Groups of records with the same content.
     pub duplicates: Vec<Vec<String>>,
     /// What was skipped.
@@ -90,6 +92,9 @@ impl fmt::Display for Report {
                     )?;
                 }
             }
+        }
+        if let Some(notes) = &self.notes {
+            write!(f, "{notes}")?;
         }
         let duplicates: Vec<_> = self
             .duplicates

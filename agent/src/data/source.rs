@@ -9,7 +9,7 @@ use std::{
 use consilium_proto::OutOfRange;
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
+use super::{DataError, Fields};
 
 /// Where records lie and how to read them. Nothing is copied: images are read from here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,18 @@ pub enum Source {
         target: String,
         /// The column that says whose row it is.
         patient: Option<String>,
+    },
+    /// Clinical notes, and what people marked in them.
+    Notes {
+        /// A file of notes, or a folder of them.
+        path: PathBuf,
+        /// Where marks lie that are in files of their own.
+        annotations: Option<PathBuf>,
+        /// What fields or columns mean.
+        fields: Fields,
+        /// Whether the steward declared that nothing in them names a patient. Otherwise that is taken out before
+        /// anything is trained on them.
+        is_deidentified: bool,
     },
 }
 
@@ -130,7 +142,7 @@ impl Source {
     }
 
     /// Whether its labels are positions in the plan's list of classes.
-    pub(super) fn numbers_classes(&self) -> bool {
+    pub(crate) fn numbers_classes(&self) -> bool {
         matches!(self, Self::Npz { .. })
     }
 
@@ -139,6 +151,7 @@ impl Source {
         match self {
             Self::Labelled { columns, .. } => columns.patient.is_some(),
             Self::Table { patient, .. } => patient.is_some(),
+            Self::Notes { fields, .. } => fields.patient.is_some(),
             Self::ClassFolders { .. } | Self::Npz { .. } => false,
         }
     }
@@ -152,6 +165,9 @@ impl Source {
             Self::Labelled { images, labels, .. } => vec![images, labels],
             Self::ClassFolders { folder } => vec![folder],
             Self::Npz { file, .. } | Self::Table { file, .. } => vec![file],
+            Self::Notes {
+                path, annotations, ..
+            } => std::iter::once(path).chain(annotations).collect(),
         };
         for path in paths {
             *path = path.canonicalize().map_err(DataError::file(path))?;
@@ -169,6 +185,7 @@ impl fmt::Display for Source {
             Self::ClassFolders { folder } => write!(f, "{}", folder.display()),
             Self::Npz { file, part, .. } => write!(f, "{}, part {part}", file.display()),
             Self::Table { file, .. } => write!(f, "{}", file.display()),
+            Self::Notes { path, .. } => write!(f, "{}", path.display()),
         }
     }
 }

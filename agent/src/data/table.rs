@@ -145,6 +145,7 @@ fn number(cell: &str) -> Option<f32> {
         mean: 0.0,
         deviation: 1.0,
         missing: f32::NAN,
+        edges: Vec::new(),
     };
     let columns = tabular::Columns::find(
         &TableInput {
@@ -175,6 +176,7 @@ mod tests {
             mean: 60.0,
             deviation: 2.0,
             missing: -1.0,
+            edges: Vec::new(),
         };
         let rows: Vec<_> = found
             .records

@@ -10,6 +10,7 @@ use std::{
 
 use consilium_models::{
     network::Target,
+    text::Example,
     training::{Examples, LoadError, StopFlag},
 };
 use consilium_proto::Plan;
@@ -17,9 +18,8 @@ use tracing::error;
 
 use super::{
     DataError, Manifest,
-    labelled_set::{Road, target},
-    manifest::Listed,
     records::Content,
+    road::{Means, Road},
 };
 
 /// Who opted out, asked before each batch. Called from threads that may block.
@@ -31,26 +31,26 @@ pub(crate) trait Exclusions: Send + Sync {
     fn now(&self) -> Result<HashSet<String>, LoadError>;
 }
 
-/// A data set prepared for one plan. Inputs are kept in memory once decoded, as far as the cache
+/// A data set prepared for one plan. Examples are kept in memory once made, as far as the cache
 /// reaches.
 pub(crate) struct TrainingSet {
     manifest: Manifest,
     contents: Vec<Content>,
-    targets: Vec<Target>,
-    /// Pseudonym and records of each patient.
-    patients: Vec<(String, Vec<usize>)>,
+    /// Pseudonym of each patient, and every example: its record, and its place among that record's.
+    patients: Vec<(String, Vec<(usize, usize)>)>,
     road: Road,
     exclusions: Box<dyn Exclusions>,
     excluded: RwLock<HashSet<String>>,
     /// Of the round that is running.
     stop: RwLock<StopFlag>,
-    inputs: Vec<OnceLock<Vec<f32>>>,
+    /// Of each record.
+    examples: Vec<OnceLock<Vec<Example>>>,
     /// Bytes that the cache may still take.
     room: AtomicU64,
 }
 
 impl TrainingSet {
-    /// Binds a data set to a plan.
+    /// Binds a data set to a plan. Notes are read here already, to know what can be drawn of each.
     ///
     /// # Errors
     /// Data of another kind than the plan's task, a label that is no class of the plan, a record
@@ -60,35 +60,35 @@ impl TrainingSet {
         plan: &Plan,
         exclusions: Box<dyn Exclusions>,
         cache_bytes: u64,
+        means: Means,
     ) -> Result<Self, DataError> {
         let contents = manifest.contents()?;
-        let road = Road::of(plan, contents.iter())?;
-        let is_numbered = manifest.source.numbers_classes();
-        let answer =
-            |listed: &Listed| target(&listed.label, &plan.classes, is_numbered, &listed.place);
-        let targets = manifest
-            .records
-            .iter()
-            .map(answer)
-            .collect::<Result<_, _>>()?;
-        let mut patients: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (at, listed) in manifest.records.iter().enumerate() {
-            patients.entry(listed.patient.clone()).or_default().push(at);
-        }
-        Ok(Self {
-            targets,
-            patients: patients.into_iter().collect(),
+        let road = Road::of(plan, contents.iter(), means)?;
+        let mut set = Self {
+            patients: Vec::new(),
             road,
             exclusions,
             excluded: RwLock::default(),
             stop: RwLock::default(),
-            inputs: std::iter::repeat_with(OnceLock::new)
+            examples: std::iter::repeat_with(OnceLock::new)
                 .take(contents.len())
                 .collect(),
             contents,
             manifest,
             room: AtomicU64::new(cache_bytes),
-        })
+        };
+        let mut patients: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+        for (at, listed) in set.manifest.records.iter().enumerate() {
+            set.road.check_label(&listed.label, &listed.place)?;
+            let count = match set.road.makes_several() {
+                true => set.with_examples(at, |examples| examples.len())?,
+                false => 1,
+            };
+            let examples = patients.entry(listed.patient.clone()).or_default();
+            examples.extend((0..count).map(|part| (at, part)));
+        }
+        set.patients = patients.into_iter().collect();
+        Ok(set)
     }
 
     /// Starts a round. Its flag is raised when it cannot be known who opted out.
@@ -96,18 +96,34 @@ impl TrainingSet {
         *self.stop.write().unwrap_or_else(PoisonError::into_inner) = stop;
     }
 
-    fn prepare(&self, record: usize) -> Result<Vec<f32>, DataError> {
-        let listed = &self.manifest.records[record];
-        let (input, digest) = self.road.prepare(&self.contents[record], &listed.place)?;
-        if digest == listed.digest {
-            Ok(input)
-        } else {
-            Err(self.manifest.changed(listed))
+    /// Looks at the examples of a record, from the cache or made anew.
+    fn with_examples<T>(
+        &self,
+        record: usize,
+        look: impl FnOnce(&[Example]) -> T,
+    ) -> Result<T, DataError> {
+        if let Some(examples) = self.examples[record].get() {
+            return Ok(look(examples));
         }
+        let listed = &self.manifest.records[record];
+        let content = &self.contents[record];
+        let (examples, digest) =
+            self.road
+                .examples(content, &listed.label, &listed.patient, &listed.place)?;
+        if digest != listed.digest {
+            return Err(self.manifest.changed(listed));
+        }
+        let seen = look(&examples);
+        if self.has_room(&examples) {
+            // Another thread may have been faster with the same numbers.
+            self.examples[record].set(examples).ok();
+        }
+        Ok(seen)
     }
 
-    fn has_room(&self, input: &[f32]) -> bool {
-        let bytes = size_of_val(input) as u64;
+    fn has_room(&self, examples: &[Example]) -> bool {
+        let inputs = examples.iter().map(|example| size_of_val(&*example.input));
+        let bytes = inputs.sum::<usize>() as u64;
         let take = |room: u64| room.checked_sub(bytes);
         self.room
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
@@ -148,16 +164,11 @@ impl Examples for TrainingSet {
     }
 
     fn load(&self, patient: usize, record: usize) -> Result<(Vec<f32>, Target), LoadError> {
-        let record = self.patients[patient].1[record];
-        let target = self.targets[record];
-        if let Some(input) = self.inputs[record].get() {
-            return Ok((input.clone(), target));
-        }
-        let input = self.prepare(record)?;
-        if self.has_room(&input) {
-            // Another thread may have been faster with the same numbers.
-            self.inputs[record].set(input.clone()).ok();
-        }
+        let (record, part) = self.patients[patient].1[record];
+        let example = self.with_examples(record, |examples| examples.get(part).cloned())?;
+        let Some(Example { input, target }) = example else {
+            return Err(self.manifest.changed(&self.manifest.records[record]).into());
+        };
         Ok((input, target))
     }
 }

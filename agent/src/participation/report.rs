@@ -202,7 +202,7 @@ fn judge(
         let (mut batch, mut inputs, mut targets) = (network.batch(), Vec::new(), Vec::new());
         for &patient in patients {
             match set.load(patient, 0) {
-                Ok((input, target)) if batch.push(&input, target).is_ok() => {
+                Ok((input, target)) if batch.push(&input, target.clone()).is_ok() => {
                     inputs.extend(input);
                     targets.push(target);
                 }
@@ -217,7 +217,7 @@ fn judge(
         let norms = (0..gradients.examples()).map(|at| norm(&gradients.parts(at)));
         let rows = predictions.chunks_exact(network.outputs());
         for ((row, target), norm) in rows.zip(targets).zip(norms) {
-            judged.push(judge_one(row, target, norm));
+            judged.push(judge_one(row, network.choices(), &target, norm));
         }
     }
     Ok(judged)
@@ -234,18 +234,30 @@ fn norm(parts: &[Part]) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
-fn judge_one(row: &[f32], target: Target, norm: f64) -> Judged {
+/// A window of words is right if all of its words are; its loss is the mean of theirs.
+fn judge_one(row: &[f32], choices: usize, target: &Target, norm: f64) -> Judged {
     match target {
         Target::Class(class) => {
-            let right = row.get(class).copied().unwrap_or(f32::NAN);
-            let mut others = row.iter().enumerate().filter(|(at, _)| *at != class);
+            let (is_right, loss) = judge_choice(row, *class);
             Judged {
-                is_right: !right.is_nan() && others.all(|(_, other)| *other < right),
-                loss: -f64::from(right).ln(),
+                is_right,
+                loss,
                 norm,
             }
         }
-        Target::Value(value) => {
+        Target::Tags(tags) => {
+            let words = row.chunks_exact(choices.max(1)).zip(tags.iter());
+            let judged = words.map(|(row, &tag)| judge_choice(row, tag.into()));
+            let (is_right, loss) = judged.fold((true, 0.0), |(all, sum), (is_right, loss)| {
+                (all && is_right, sum + loss)
+            });
+            Judged {
+                is_right,
+                loss: loss / tags.len() as f64,
+                norm,
+            }
+        }
+        &Target::Value(value) => {
             let estimate = row.first().copied().unwrap_or(f32::NAN);
             Judged {
                 is_right: false,
@@ -256,20 +268,40 @@ fn judge_one(row: &[f32], target: Target, norm: f64) -> Judged {
     }
 }
 
+/// Whether a class alone is the likeliest, and minus the logarithm of its probability.
+fn judge_choice(row: &[f32], class: usize) -> (bool, f64) {
+    let right = row.get(class).copied().unwrap_or(f32::NAN);
+    let mut others = row.iter().enumerate().filter(|(at, _)| *at != class);
+    let is_right = !right.is_nan() && others.all(|(_, other)| *other < right);
+    (is_right, -f64::from(right).ln())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_window_is_right_if_all_of_its_words_are() {
+        let judge = |tags: &[u16]| {
+            let row = [0.9, 0.1, 0.2, 0.8, 0.0, 0.0];
+            judge_one(&row, 2, &Target::Tags(tags.into()), 1.0)
+        };
+        assert!(judge(&[0, 1]).is_right);
+        assert!(!judge(&[0, 0]).is_right);
+        let expected = -(0.9_f64.ln() + 0.8_f64.ln()) / 2.0;
+        assert!((judge(&[0, 1]).loss - expected).abs() < 1e-6);
+    }
+
+    #[test]
     fn a_prediction_is_right_if_its_class_alone_is_the_likeliest() {
-        let judge = |row: &[f32], class| judge_one(row, Target::Class(class), 1.0);
+        let judge = |row: &[f32], class| judge_one(row, 2, &Target::Class(class), 1.0);
         assert!(judge(&[0.2, 0.8], 1).is_right);
         assert!(!judge(&[0.2, 0.8], 0).is_right);
         assert!(!judge(&[0.5, 0.5], 1).is_right, "a tie is no prediction");
         assert!(!judge(&[f32::NAN, f32::NAN], 1).is_right);
         assert!((judge(&[0.25, 0.75], 0).loss - 4_f64.ln()).abs() < 1e-6);
         assert!(judge(&[0.5], 3).loss.is_nan());
-        assert_eq!(judge_one(&[3.0], Target::Value(1.0), 1.0).loss, 4.0);
+        assert_eq!(judge_one(&[3.0], 1, &Target::Value(1.0), 1.0).loss, 4.0);
     }
 
     #[test]

@@ -19,7 +19,6 @@ use consilium_privacy::{
 };
 use consilium_proto::{
     LayoutDigest, ModelDigest, ParameterVector, RoundSpec, Signed,
-    round_spec::weight_of,
     wire::{self, DeclineReason},
 };
 use tonic::transport::Channel;
@@ -41,9 +40,6 @@ use crate::{
 /// Times that a round's training may begin. A crash that depends on the data could otherwise
 /// choose among ever more noisy updates; a few say next to nothing.
 const MOST_TRAININGS: u32 = 5;
-
-/// Bytes of a mebibyte.
-pub(super) const MEBIBYTE: u64 = 1 << 20;
 
 /// What this site answers a round with.
 pub(super) type Answer<T> = Result<Result<T, Declined>, SessionError>;
@@ -175,7 +171,8 @@ impl Agent {
             Err(declined) => return Ok(Err(declined)),
         };
         let values = update.values().iter().flat_map(|value| value.to_le_bytes());
-        let weight = weight_of(self.public_size(assignment).await?);
+        let size = self.public_size(assignment).await?;
+        let weight = assignment.study.plan.strategy.weight_of(size);
         let content = Content::Clear {
             weight,
             bytes: Bytes::from_iter(values),
@@ -310,12 +307,10 @@ impl Agent {
     ) -> Answer<Arc<PrivateUpdate>> {
         let (spec, plan) = (&assignment.spec, &assignment.study.plan);
         let study = spec.round.study;
-        let cache = self.settings.cache_mebibytes * MEBIBYTE;
-        let set = match self
+        let preparing = self
             .preparation
-            .prepare(&self.store, study, plan, cache)
-            .await
-        {
+            .prepare(&self.store, study, plan, &self.settings);
+        let set = match preparing.await {
             Ok(set) => set,
             Err(error) => return decline_unless_fatal(error),
         };

@@ -22,7 +22,6 @@ use consilium_privacy::{
 use consilium_proto::{
     ErrorCode, ModelDigest, RoundId,
     chunk::MESSAGE_LIMIT,
-    round_spec::weight_of,
     rpc::explain,
     secure_aggregation::{Form, NoTerms},
     wire::{self, DeclineReason, coordinator_message, rounds_client::RoundsClient, site_message},
@@ -35,7 +34,7 @@ use zeroize::Zeroizing;
 use super::{
     Agent, POLL_GRACE, SessionError,
     assignment::{Assignment, Declined, Distrust},
-    round::{Answer, MEBIBYTE, decline_unless_fatal, failed},
+    round::{Answer, decline_unless_fatal, failed},
     upload::Content,
     with_timeout,
 };
@@ -258,8 +257,9 @@ impl Agent {
     ) -> Answer<Option<Vector>> {
         let (spec, plan) = (&assignment.spec, &assignment.study.plan);
         let study = spec.round.study;
-        let cache = self.settings.cache_mebibytes * MEBIBYTE;
-        let preparing = self.preparation.prepare(&self.store, study, plan, cache);
+        let preparing = self
+            .preparation
+            .prepare(&self.store, study, plan, &self.settings);
         let set = match preparing.await {
             Ok(set) => set,
             Err(error) => return decline_unless_fatal(error),
@@ -303,7 +303,8 @@ impl Agent {
     ) -> Answer<Encoded> {
         let round = assignment.spec.round;
         let figures = self.figures(assignment).await?;
-        let weight = weight_of(self.public_size(assignment).await?);
+        let size = self.public_size(assignment).await?;
+        let weight = assignment.study.plan.strategy.weight_of(size);
         let Some(terms) = talk.site.as_ref().map(|site| site.terms().clone()) else {
             return Ok(Err(failed("the attempt is over")));
         };

@@ -59,6 +59,11 @@ impl MaskedSum {
         Self { scale, ..self }
     }
 
+    /// How many uploads it adds up.
+    pub(super) fn sites(&self) -> usize {
+        self.opening.survivors().len()
+    }
+
     /// The weighted mean of so many coordinates from the first one on; to be asked in order.
     pub(super) async fn mean(
         &mut self,

@@ -11,7 +11,7 @@ impl Strategy for FedAdagrad {
         adaptive_start(&self.0)
     }
 
-    fn apply(&self, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
+    fn apply(&self, _: usize, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
         adapt(&self.0, mean, model, state, |v, square| v + square);
     }
 }

@@ -11,7 +11,7 @@ impl Strategy for FedAdam {
         adaptive_start(&self.0)
     }
 
-    fn apply(&self, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
+    fn apply(&self, _: usize, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
         let beta2 = self.0.beta2;
         adapt(&self.0, mean, model, state, |v, square| {
             beta2 * v + (1.0 - beta2) * square

@@ -7,7 +7,7 @@ pub(super) struct FedAvg {
 }
 
 impl Strategy for FedAvg {
-    fn apply(&self, mean: &[f64], model: &mut [f64], _: &mut [Vec<f64>]) {
+    fn apply(&self, _: usize, mean: &[f64], model: &mut [f64], _: &mut [Vec<f64>]) {
         for (x, delta) in model.iter_mut().zip(mean) {
             *x += self.learning_rate * delta;
         }

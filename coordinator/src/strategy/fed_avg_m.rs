@@ -12,7 +12,7 @@ impl Strategy for FedAvgM {
         vec![0.0]
     }
 
-    fn apply(&self, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
+    fn apply(&self, _: usize, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
         let [m] = state else { return };
         for ((x, delta), m) in model.iter_mut().zip(mean).zip(m) {
             *m = self.momentum * *m + delta;

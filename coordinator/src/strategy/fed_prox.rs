@@ -12,7 +12,7 @@ impl FedProx {
 }
 
 impl Strategy for FedProx {
-    fn apply(&self, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
-        self.0.apply(mean, model, state);
+    fn apply(&self, sites: usize, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]) {
+        self.0.apply(sites, mean, model, state);
     }
 }

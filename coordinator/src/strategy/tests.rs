@@ -26,7 +26,7 @@ fn two_rounds(plan: &Plan) -> [f64; 2] {
         .collect();
     let mut model = [1.0];
     [0.5, -0.25].map(|mean| {
-        strategy.apply(&[mean], &mut model, &mut state);
+        strategy.apply(3, &[mean], &mut model, &mut state);
         model[0]
     })
 }
@@ -50,6 +50,11 @@ fn fed_avg_adds_the_mean() {
         two_rounds(&Plan::FedAvg { learning_rate: 0.5 }),
         [1.25, 1.125],
     );
+}
+
+#[test]
+fn sum_adds_what_all_sites_sent() {
+    assert_near(two_rounds(&Plan::Sum), [2.5, 1.75]);
 }
 
 #[test]
@@ -89,7 +94,7 @@ fn fed_yogi_moves_the_second_moment_by_sign() {
     assert_near(two_rounds(&Plan::FedYogi(SETTINGS)), YOGI);
     let strategy = of(&Plan::FedYogi(SETTINGS));
     let mut state = vec![vec![0.0], vec![0.04]];
-    strategy.apply(&[0.1], &mut [0.0], &mut state);
+    strategy.apply(3, &[0.1], &mut [0.0], &mut state);
     // v > Δ²: 0.04 − 0.01 · 0.01
     assert!((state[1][0] - 0.0399).abs() < 1e-15, "{state:?}");
 }
@@ -108,7 +113,7 @@ fn coordinates_do_not_mix() {
         let whole = |means: &[f64]| {
             let mut state: Vec<_> = start.iter().map(|&s| vec![s; means.len()]).collect();
             let mut model = vec![0.0; means.len()];
-            strategy.apply(means, &mut model, &mut state);
+            strategy.apply(3, means, &mut model, &mut state);
             model
         };
         let apart = [whole(&[0.3]), whole(&[-0.2])].concat();

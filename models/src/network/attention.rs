@@ -4,10 +4,11 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
 use super::{
     activation::exp,
+    device::OnDevice,
     kernels::{Lines, Right, add_product, dot, sum, transpose, vectorised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
@@ -23,14 +24,18 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    /// Each head for itself: `softmax(query · keyᵀ / √(features of a head)) · value`.
+    /// Each head for itself: `softmax(query · keyᵀ / √(features of a head)) · value`. Of each example only
+    /// the first so many positions are looked at, 1 or more.
     ///
     /// # Shapes
     /// - all: `[examples][positions][features]`
-    pub(super) fn forward(&self, query: Value, key: Value, value: Value, tape: &mut Tape) -> Value {
-        let [query, key, value] = match tape.place([query, key, value]) {
+    /// - `lengths`: `[examples]`
+    pub(super) fn forward(&self, values: [Value; 3], lengths: &[usize], tape: &mut Tape) -> Value {
+        let [query, key, value] = match tape.place(values) {
             Placed::Rows(rows) => rows,
-            Placed::Tensors(tensors, _) => return Value::Tensor(self.forward_on(tensors)),
+            Placed::Tensors(tensors, on) => {
+                return Value::Tensor(self.forward_on(tensors, lengths, on));
+            }
         };
         let Self {
             positions, heads, ..
@@ -44,7 +49,7 @@ impl Attention {
             let left = lines(query.rows(), &head);
             let right = Right::Columns(lines(key.rows(), &head));
             add_product(left, right, [at.width, positions], shares, &rows);
-            softmax(shares, positions, at.scale);
+            softmax(shares, positions, lengths[place / heads], at.scale);
             let right = Right::Rows(lines(value.rows(), &head));
             add_product(
                 lines(shares, &rows),
@@ -68,15 +73,34 @@ impl Attention {
 }
 
 impl Attention {
-    fn forward_on(&self, tensors: [Tensor<2>; 3]) -> Tensor<2> {
+    fn forward_on(&self, tensors: [Tensor<2>; 3], lengths: &[usize], on: &OnDevice) -> Tensor<2> {
         let at = Heads::new(self);
         let [query, key, value] = tensors.map(|tensor| {
             let [examples, _] = tensor.dims();
             let heads = tensor.reshape([examples, self.positions, self.heads, at.width]);
             heads.swap_dims(1, 2)
         });
-        let shares = activation::softmax(query.matmul(key.swap_dims(2, 3)) * at.scale, 3);
+        let mut scores = query.matmul(key.swap_dims(2, 3)) * at.scale;
+        if lengths.iter().any(|&length| length < self.positions) {
+            scores = scores + self.hidden(lengths, on);
+        }
+        let shares = activation::softmax(scores, 3);
         shares.matmul(value).swap_dims(1, 2).flatten(1, 3)
+    }
+}
+
+impl Attention {
+    /// What hides the positions past each example's length: so far below every score that no share is left.
+    fn hidden(&self, lengths: &[usize], on: &OnDevice) -> Tensor<4> {
+        let each = lengths.iter().flat_map(|&length| {
+            (0..self.positions).map(move |position| match position < length {
+                true => 0.0,
+                false => -1e9,
+            })
+        });
+        let shape = [lengths.len(), 1, 1, self.positions];
+        let hidden = TensorData::new::<f32, _>(each.collect(), shape);
+        Tensor::from_data(hidden, on.device())
     }
 }
 
@@ -121,9 +145,12 @@ fn lines<'a>(numbers: &'a [f32], starts: &'a [usize]) -> Lines<'a> {
 }
 
 vectorised! {
-    /// Turns each row of scores, times `scale`, into shares that add up to 1.
-    fn softmax<'a>(scores: &'a mut [f32], length: usize, scale: f32) {
+    /// Turns the first `seen` of each row of scores, times `scale`, into shares that add up to 1; the others
+    /// get nothing.
+    fn softmax<'a>(scores: &'a mut [f32], length: usize, seen: usize, scale: f32) {
         for row in scores.chunks_exact_mut(length) {
+            let (row, unseen) = row.split_at_mut(seen);
+            unseen.fill(0.0);
             let mut largest = f32::NEG_INFINITY;
             for &score in &*row {
                 largest = if score > largest { score } else { largest };

@@ -1,18 +1,19 @@
 //! Examples that go through a network together.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
-use consilium_proto::plan::Loss;
-
-use super::NetworkError;
+use super::{NetworkError, loss::Objective};
 
 /// What the network should answer for one example.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Target {
     /// The index of a class in the plan's list.
     Class(usize),
     /// A number, for regression.
     Value(f32),
+    /// A tag for each word of a window: 0 outside of entities, 2k + 1 for the first word of one of
+    /// the k-th kind and 2k + 2 for its further words.
+    Tags(Arc<[u16]>),
 }
 
 /// Written by hand: a target is patient data.
@@ -26,18 +27,16 @@ impl std::fmt::Debug for Target {
 #[derive(Clone)]
 pub struct Batch {
     width: usize,
-    outputs: usize,
-    loss: Loss,
+    objective: Objective,
     pub(super) inputs: Vec<f32>,
     pub(super) targets: Vec<Target>,
 }
 
 impl Batch {
-    pub(super) fn new(width: usize, outputs: usize, loss: Loss) -> Self {
+    pub(super) fn new(width: usize, objective: Objective) -> Self {
         Self {
             width,
-            outputs,
-            loss,
+            objective,
             inputs: Vec::new(),
             targets: Vec::new(),
         }
@@ -46,8 +45,8 @@ impl Batch {
     /// Adds an example.
     ///
     /// # Errors
-    /// An input of another length than the network's, a class it does not have, a target of the
-    /// other kind. Such an example is not added.
+    /// An input of another length than the network's, a class or tag it does not have, a target of
+    /// another kind. Such an example is not added.
     pub fn push(&mut self, input: &[f32], target: Target) -> Result<(), NetworkError> {
         if input.len() != self.width {
             return Err(NetworkError::InputLength {
@@ -55,13 +54,7 @@ impl Batch {
                 found: input.len(),
             });
         }
-        let expected = match (self.loss, target) {
-            (Loss::CrossEntropy, Target::Class(class)) if class < self.outputs => None,
-            (Loss::MeanSquaredError, Target::Value(_)) => None,
-            (Loss::CrossEntropy, _) => Some(format!("a class below {}", self.outputs)),
-            (Loss::MeanSquaredError, _) => Some("a number".into()),
-        };
-        if let Some(expected) = expected {
+        if let Some(expected) = self.objective.objection(&target) {
             return Err(NetworkError::Target { expected });
         }
         self.inputs.extend_from_slice(input);

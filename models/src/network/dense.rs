@@ -39,6 +39,11 @@ impl Dense {
         )
     }
 
+    /// The only layer of a network: what it learns has one best answer, so its weights start at zero.
+    pub(super) fn only(on: &mut Blueprint, name: &str, inputs: usize, outputs: usize) -> Self {
+        Self::new(on, name, 1, [inputs, outputs], Initial::Zeros)
+    }
+
     /// A layer that takes each position of a sequence for itself.
     pub(super) fn along(
         on: &mut Blueprint,

@@ -24,14 +24,13 @@ mod wish;
 use std::{error::Error, fmt, ops::Range, str::FromStr};
 
 use burn::tensor::{Tensor, TensorData};
-use consilium_proto::plan::Loss;
 
 pub(super) use self::places::{Most, Place, Places, contained};
 pub use self::{
     test::Tested,
     wish::{NoDevice, Wish},
 };
-use super::{Network, NetworkError, Target, Weights, blueprint::Slot};
+use super::{Network, NetworkError, Weights, blueprint::Slot};
 use crate::random::Random;
 
 /// Where a network computes.
@@ -307,18 +306,12 @@ impl Network {
             let mut random = Random::new(&[4, seed]);
             let number = |_| 1.0 + random.symmetric(1.0);
             let input: Vec<f32> = (0..self.inputs).map(number).collect();
-            batch.push(
-                &input,
-                match self.loss {
-                    Loss::CrossEntropy => Target::Class(seed as usize % self.outputs),
-                    Loss::MeanSquaredError => Target::Value(seed as f32),
-                },
-            )?;
+            batch.push(&input, self.objective.example(seed as usize))?;
         }
         let outputs = self.outputs_of(weights, &batch.inputs)?;
         let apart = self.gradients_of(weights, &batch)?;
         let mut gradient = vec![0.0; apart.parameters()];
-        for (example, outputs) in outputs.chunks_exact(self.outputs).enumerate() {
+        for (example, outputs) in outputs.chunks_exact(self.outputs()).enumerate() {
             apart.write(example, &mut gradient);
             answers.extend_from_slice(outputs);
             answers.extend_from_slice(&gradient);

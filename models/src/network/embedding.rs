@@ -1,4 +1,4 @@
-//! An embedding: a row of a table for each token.
+//! An embedding: for each position the sum of a table's rows, one for each token that stands there.
 
 mod device;
 
@@ -16,21 +16,50 @@ use crate::profile::Kind;
 pub(super) struct Embedding {
     tokens: usize,
     features: usize,
+    /// Tokens that stand at one position.
+    slots: usize,
+    /// Whether token 0 stands for nothing: its row counts as zeros.
+    is_padded: bool,
     table: Slot,
 }
 
 impl Embedding {
-    pub(super) fn new(on: &mut Blueprint, name: &str, tokens: usize, features: usize) -> Self {
-        let shape = [tokens, features];
-        // Variance 1, as a layer norm follows.
-        let table = on.tensor(
-            format!("{name}.weight"),
-            &shape,
-            Initial::Uniform(3_f32.sqrt()),
-        );
+    pub(super) fn new(
+        on: &mut Blueprint,
+        name: &str,
+        shape: [usize; 2],
+        slots: usize,
+        is_padded: bool,
+    ) -> Self {
+        // The sum has variance 1, as a layer norm follows.
+        let initial = Initial::Uniform((3.0 / slots as f32).sqrt());
+        Self::starting(on, name, shape, slots, is_padded, initial)
+    }
+
+    /// Whose rows are scores: they start at zero.
+    pub(super) fn of_scores(
+        on: &mut Blueprint,
+        name: &str,
+        shape: [usize; 2],
+        slots: usize,
+    ) -> Self {
+        Self::starting(on, name, shape, slots, true, Initial::Zeros)
+    }
+
+    fn starting(
+        on: &mut Blueprint,
+        name: &str,
+        shape @ [tokens, features]: [usize; 2],
+        slots: usize,
+        is_padded: bool,
+        initial: Initial,
+    ) -> Self {
+        let table = on.tensor(format!("{name}.weight"), &shape, initial);
         Self {
             tokens,
             features,
+            slots,
+            is_padded,
             table,
         }
     }
@@ -38,7 +67,7 @@ impl Embedding {
     /// Tokens beyond the table count as its last row, and what is no number as its first.
     ///
     /// # Shapes
-    /// - `input`: `[examples][positions]`, whole numbers
+    /// - `input`: `[examples][positions][slots]`, whole numbers
     /// - output: `[examples][positions][features]`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
         let input = input.entered();
@@ -48,12 +77,19 @@ impl Embedding {
             return self.forward_on(on, tokens, tape);
         }
         let table = tape.weights.at(self.table);
-        let mut output = Vec::with_capacity(tokens.len() * self.features);
-        for token in &tokens {
-            output.extend_from_slice(&table[token * self.features..][..self.features]);
+        let mut output = vec![0.0; tokens.len() / self.slots * self.features];
+        let positions = output.chunks_exact_mut(self.features);
+        for (position, tokens) in positions.zip(tokens.chunks_exact(self.slots)) {
+            for &token in tokens.iter().filter(|&&token| self.counts(token)) {
+                add(position, &table[token * self.features..][..self.features]);
+            }
         }
         let layer = *self;
         tape.layer(output, &[&input], |_| EmbeddingStep { layer, tokens })
+    }
+
+    fn counts(&self, token: usize) -> bool {
+        token > 0 || !self.is_padded
     }
 }
 
@@ -68,33 +104,38 @@ impl Step for EmbeddingStep {
     }
 
     fn back(self: Box<Self>, output: Vec<f32>, pass: &mut Pass) -> Vec<Option<Vec<f32>>> {
-        let Embedding {
-            features, table, ..
-        } = self.layer;
-        let rows = by_token(&self.tokens, &output, pass.examples, features);
-        pass.sink.take_some(pass.weights, table, rows);
+        let rows = self.layer.by_token(&self.tokens, &output, pass.examples);
+        pass.sink.take_some(pass.weights, self.layer.table, rows);
         vec![None]
     }
 }
 
-/// The gradients of the rows of a table for each example, from those at its positions.
-pub(super) fn by_token(
-    tokens: &[usize],
-    gradients: &[f32],
-    examples: usize,
-    features: usize,
-) -> Vec<Vec<(usize, Vec<f32>)>> {
-    let positions = tokens.len() / examples;
-    let examples = tokens
-        .chunks_exact(positions)
-        .zip(gradients.chunks_exact(positions * features));
-    let rows = examples.map(|(tokens, gradients)| {
-        let mut rows = BTreeMap::<usize, Vec<f32>>::new();
-        for (&token, gradient) in tokens.iter().zip(gradients.chunks_exact(features)) {
-            let row = rows.entry(token).or_insert_with(|| vec![0.0; features]);
-            add(row, gradient);
-        }
-        rows.into_iter().collect()
-    });
-    rows.collect()
+impl Embedding {
+    /// The gradients of the rows of the table for each example, from those at its positions.
+    pub(super) fn by_token(
+        &self,
+        tokens: &[usize],
+        gradients: &[f32],
+        examples: usize,
+    ) -> Vec<Vec<(usize, Vec<f32>)>> {
+        let Self {
+            features, slots, ..
+        } = *self;
+        let numbers = tokens.len() / examples;
+        let examples = tokens
+            .chunks_exact(numbers)
+            .zip(gradients.chunks_exact(numbers / slots * features));
+        let rows = examples.map(|(tokens, gradients)| {
+            let mut rows = BTreeMap::<usize, Vec<f32>>::new();
+            let positions = tokens.chunks_exact(slots);
+            for (tokens, gradient) in positions.zip(gradients.chunks_exact(features)) {
+                for &token in tokens.iter().filter(|&&token| self.counts(token)) {
+                    let row = rows.entry(token).or_insert_with(|| vec![0.0; features]);
+                    add(row, gradient);
+                }
+            }
+            rows.into_iter().collect()
+        });
+        rows.collect()
+    }
 }

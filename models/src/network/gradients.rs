@@ -27,7 +27,7 @@ enum Piece {
     /// The outer product of a row on the left and a row on the right for each example.
     Outer { left: Vec<f32>, right: Vec<f32> },
     /// For each example some rows of a table, by number in ascending order. The others are zeros.
-    Some(Vec<Vec<(usize, Vec<f32>)>>),
+    Some(Vec<Vec<Row>>),
 }
 
 impl Piece {
@@ -45,6 +45,9 @@ impl Piece {
     }
 }
 
+/// A row of a table, by number, with its values.
+pub(super) type Row = (usize, Vec<f32>);
+
 /// What layers hand their weight gradients to.
 pub(super) enum Sink<'a> {
     Apart(PerExample),
@@ -59,6 +62,18 @@ impl Sink<'_> {
             parameters: weights.count(),
             pieces: Vec::new(),
         })
+    }
+
+    /// What was kept apart, in the order of the layout; nothing where it was added up.
+    pub(super) fn into_apart(self) -> PerExample {
+        match self {
+            Self::Apart(apart) => apart.sorted(),
+            Self::Summed(sum) => PerExample {
+                examples: 0,
+                parameters: sum.len(),
+                pieces: Vec::new(),
+            },
+        }
     }
 
     /// Takes the gradient of a tensor. `add` adds those of some examples to what it is given.
@@ -139,12 +154,7 @@ impl Sink<'_> {
 
     /// Takes the gradients of some rows of a table: each row's number and values, for each example in
     /// ascending order.
-    pub(super) fn take_some(
-        &mut self,
-        weights: &Weights,
-        slot: Slot,
-        rows: Vec<Vec<(usize, Vec<f32>)>>,
-    ) {
+    pub(super) fn take_some(&mut self, weights: &Weights, slot: Slot, rows: Vec<Vec<Row>>) {
         let range = weights.range(slot);
         match self {
             Self::Apart(apart) => apart.pieces.push((range, Piece::Some(rows))),

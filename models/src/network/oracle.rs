@@ -132,24 +132,58 @@ impl<'a> Reader<'a> {
         rows.iter().map(norm).collect()
     }
 
-    pub(super) fn text(&mut self, tokens: &[f64], sizes: TextSizes, outputs: usize) -> Vec<f64> {
-        let features = sizes.features;
+    /// Sums of the table's rows.
+    fn embed(&mut self, tokens: &[f64], sizes: TextSizes) -> Vec<Vec<f64>> {
+        let (features, slots) = (sizes.features, sizes.slots);
         let table = self.take(sizes.tokens * features);
-        let embed = |(position, token): (usize, &f64)| {
-            let row = &table[*token as usize * features..][..features];
-            let place = |(at, value): (usize, &f64)| {
-                let wave = 10_000_f64.powf((at - at % 2) as f64 / features as f64);
-                let angle = position as f64 / wave;
-                value
-                    + if at % 2 == 0 {
-                        angle.sin()
-                    } else {
-                        angle.cos()
-                    }
-            };
-            row.iter().enumerate().map(place).collect()
+        let is_nothing = |token: f64| sizes.is_padded && token == 0.0;
+        let embed = |tokens: &[f64]| {
+            let mut sum = vec![0.0; features];
+            for &token in tokens.iter().filter(|&&token| !is_nothing(token)) {
+                let row = &table[token as usize * features..][..features];
+                sum.iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, value)| *sum += value);
+            }
+            sum
         };
-        let mut x: Vec<Vec<f64>> = tokens.iter().enumerate().map(embed).collect();
+        tokens.chunks(slots).map(embed).collect()
+    }
+
+    /// Features of each position that counts.
+    fn encode(&mut self, tokens: &[f64], sizes: TextSizes) -> Vec<Vec<f64>> {
+        let (features, slots) = (sizes.features, sizes.slots);
+        let mut x = self.embed(tokens, sizes);
+        if sizes.reach > 0 {
+            let at = |position: isize| match usize::try_from(position) {
+                Ok(position) if position < x.len() => x[position].clone(),
+                _ => vec![0.0; features],
+            };
+            let reach = sizes.reach as isize;
+            let around: Vec<Vec<f64>> = (0..x.len() as isize)
+                .map(|position| (position - reach..=position + reach).flat_map(at).collect())
+                .collect();
+            x = self.along(&around, features);
+            x.iter_mut()
+                .flatten()
+                .for_each(|value| *value *= normal_distribution(*value));
+        }
+        if sizes.is_padded {
+            let last = tokens.iter().rposition(|&token| token != 0.0);
+            x.truncate(last.map_or(1, |last| last / slots + 1));
+        }
+        if sizes.blocks > 0 {
+            for (position, row) in x.iter_mut().enumerate() {
+                for (at, value) in row.iter_mut().enumerate() {
+                    let wave = 10_000_f64.powf((at - at % 2) as f64 / features as f64);
+                    let angle = position as f64 / wave;
+                    *value += match at % 2 {
+                        0 => angle.sin(),
+                        _ => angle.cos(),
+                    };
+                }
+            }
+        }
         for _ in 0..sizes.blocks {
             let h = self.layer_norm(&x);
             let [q, k, v] = [(); 3].map(|()| self.along(&h, features));
@@ -179,10 +213,79 @@ impl<'a> Reader<'a> {
                 .for_each(|value| *value *= normal_distribution(*value));
             add_rows(&mut x, &self.along(&h, features));
         }
-        let x = self.layer_norm(&x);
-        let mean = |feature: usize| x.iter().map(|row| row[feature]).sum::<f64>() / x.len() as f64;
-        let means: Vec<f64> = (0..features).map(mean).collect();
+        self.layer_norm(&x)
+    }
+
+    pub(super) fn text(&mut self, tokens: &[f64], sizes: TextSizes, outputs: usize) -> Vec<f64> {
+        let means = mean_of(&self.encode(tokens, sizes));
         self.dense(&means, outputs)
+    }
+
+    /// With what stands at the first of each marker.
+    pub(super) fn pair(
+        &mut self,
+        tokens: &[f64],
+        sizes: TextSizes,
+        markers: [usize; 2],
+        outputs: usize,
+    ) -> Vec<f64> {
+        let x = self.encode(tokens, sizes);
+        let mut features = mean_of(&x);
+        for marker in markers {
+            let mut positions = tokens.chunks(sizes.slots);
+            let at = positions.position(|tokens| tokens[0] as usize == marker);
+            features.extend(at.map_or(vec![0.0; sizes.features], |at| x[at].clone()));
+        }
+        self.dense(&features, outputs)
+    }
+
+    /// Minus the logarithm of the probability of these tags among all ways through the chain, over the words.
+    pub(super) fn tags(
+        &mut self,
+        tokens: &[f64],
+        sizes: TextSizes,
+        count: usize,
+        tags: &[u16],
+    ) -> f64 {
+        let x = self.encode(tokens, sizes);
+        let scores = self.along(&x, count);
+        self.way(&scores, count, tags)
+    }
+
+    /// The same of scores that are sums of the table's rows.
+    pub(super) fn chain(
+        &mut self,
+        tokens: &[f64],
+        sizes: TextSizes,
+        count: usize,
+        tags: &[u16],
+    ) -> f64 {
+        let sizes = TextSizes {
+            features: count,
+            ..sizes
+        };
+        let scores = self.embed(tokens, sizes);
+        self.way(&scores, count, tags)
+    }
+
+    fn way(&mut self, scores: &[Vec<f64>], count: usize, tags: &[u16]) -> f64 {
+        let (steps, first) = (self.take(count * count), self.take(count));
+        let prior = |from, to| f64::from(super::tagging::prior(from, to));
+        let step = |from: usize, to: usize| steps[from * count + to] + prior(Some(from), to);
+        let first = |to: usize| first[to] + prior(None, to);
+        let tag = |word: usize| usize::from(tags[word]);
+        let mut way = first(tag(0)) + scores[0][tag(0)];
+        let mut sums: Vec<f64> = (0..count).map(|tag| first(tag) + scores[0][tag]).collect();
+        for word in 1..tags.len() {
+            way += step(tag(word - 1), tag(word)) + scores[word][tag(word)];
+            let reach = |to: usize| {
+                let ways = (0..count).map(|from| (sums[from] + step(from, to)).exp());
+                ways.sum::<f64>().ln() + scores[word][to]
+            };
+            sums = (0..count).map(reach).collect();
+        }
+        let all: f64 = sums.iter().map(|sum| sum.exp()).sum();
+        (all.ln() - way) / tags.len() as f64
     }
 
     fn group_norm(&mut self, mut image: Image) -> Image {
@@ -343,6 +446,13 @@ fn halve(image: &Image) -> Image {
         );
     }
     Image { shape, values }
+}
+
+/// The mean of rows.
+fn mean_of(rows: &[Vec<f64>]) -> Vec<f64> {
+    let mean =
+        |feature: usize| rows.iter().map(|row| row[feature]).sum::<f64>() / rows.len() as f64;
+    (0..rows[0].len()).map(mean).collect()
 }
 
 pub(super) fn cross_entropy(logits: &[f64], class: usize) -> f64 {

@@ -24,9 +24,13 @@ impl Perceptron {
         };
         let layers = hidden.iter().enumerate().map(&mut layer).collect();
         let name = format!("fc{}", hidden.len() + 1);
+        let last = match hidden {
+            [] => Dense::only(on, &name, width, outputs),
+            _ => Dense::last(on, &name, width, outputs),
+        };
         Self {
             hidden: layers,
-            last: Dense::last(on, &name, width, outputs),
+            last,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What makes inputs smaller, without weights.
 
 use super::{
-    kernels::{add, sum, vectorised},
+    kernels::{sum, vectorised},
     tape::{Pass, Placed, Step, Tape, Value},
 };
 use crate::profile::Kind;
@@ -97,62 +97,6 @@ impl Step for Averaging {
         let mut back = vec![0.0; output.len() * plane];
         for (back, gradient) in back.chunks_exact_mut(plane).zip(output) {
             back.fill(gradient / plane as f32);
-        }
-        vec![Some(back)]
-    }
-}
-
-/// The mean over the positions of a sequence.
-///
-/// # Shapes
-/// - `sequences`: `[examples][positions][features]`
-/// - output: `[examples][features]`
-pub(super) fn average_positions(
-    sequences: Value,
-    [positions, features]: [usize; 2],
-    tape: &mut Tape,
-) -> Value {
-    let [sequences] = match tape.place([sequences]) {
-        Placed::Rows(rows) => rows,
-        Placed::Tensors([sequences], _) => {
-            let sequences = sequences.reshape([tape.examples, positions, features]);
-            return Value::Tensor(sequences.mean_dim(1).squeeze_dim(1));
-        }
-    };
-    let input = sequences.rows();
-    let mut means = vec![0.0; input.len() / positions];
-    let examples = input.chunks_exact(positions * features);
-    for (mean, example) in means.chunks_exact_mut(features).zip(examples) {
-        example
-            .chunks_exact(features)
-            .for_each(|row| add(mean, row));
-        mean.iter_mut().for_each(|mean| *mean /= positions as f32);
-    }
-    tape.plain(means, &[sequences.node()], |_| PositionAveraging {
-        positions,
-        features,
-    })
-}
-
-struct PositionAveraging {
-    positions: usize,
-    features: usize,
-}
-
-impl Step for PositionAveraging {
-    fn kind() -> Kind {
-        Kind::Pooling
-    }
-
-    fn back(self: Box<Self>, output: Vec<f32>, _: &mut Pass) -> Vec<Option<Vec<f32>>> {
-        let Self {
-            positions,
-            features,
-        } = *self;
-        let mut back = Vec::with_capacity(output.len() * positions);
-        for row in output.chunks_exact(features) {
-            let row: Vec<f32> = row.iter().map(|value| value / positions as f32).collect();
-            (0..positions).for_each(|_| back.extend_from_slice(&row));
         }
         vec![Some(back)]
     }

@@ -9,7 +9,7 @@
 use burn::tensor::{Tensor, TensorData, Transaction};
 
 use super::{
-    blueprint::Slot, device::DeviceError, embedding::by_token, gradients::Sink, weights::Weights,
+    blueprint::Slot, device::DeviceError, embedding::Embedding, gradients::Sink, weights::Weights,
 };
 
 /// Forms a layer's weight gradients from the gradient at its output, `[examples, numbers]`.
@@ -20,7 +20,6 @@ type Form = Box<dyn FnOnce(Tensor<2>) -> Vec<(Slot, Gradient)>>;
 pub(super) struct Taps(Vec<(Tensor<2>, Form)>);
 
 /// The gradient of one tensor of weights, for each example.
-#[expect(clippy::large_enum_variant, reason = "there are a few for each layer")]
 pub(super) enum Gradient {
     /// `[examples, numbers]`.
     Rows(Tensor<2>),
@@ -31,14 +30,14 @@ pub(super) enum Gradient {
         /// `[examples, positions, columns]`.
         right: Tensor<3>,
     },
-    /// For each position of an example the gradient of a table's row.
+    /// For each position of an example the gradient of the rows of a table.
     Tokens {
-        /// The row of each position.
+        /// Says which row counts where.
+        layer: Embedding,
+        /// `[examples][positions][slots]`.
         tokens: Vec<usize>,
         /// `[examples, positions · features]`.
         rows: Tensor<2>,
-        /// Length of a row.
-        features: usize,
     },
 }
 
@@ -49,8 +48,8 @@ enum Copied {
     /// The left factor; the right one comes next.
     Outer,
     Tokens {
+        layer: Embedding,
         tokens: Vec<usize>,
-        features: usize,
     },
 }
 
@@ -121,8 +120,8 @@ impl Taps {
                     right.truncate(right.len() / filled * examples);
                     sink.take_outer(weights, slot, examples, rows, &right);
                 }
-                Copied::Tokens { tokens, features } => {
-                    let mut rows = by_token(&tokens, &rows, filled, features);
+                Copied::Tokens { layer, tokens } => {
+                    let mut rows = layer.by_token(&tokens, &rows, filled);
                     rows.truncate(examples);
                     sink.take_some(weights, slot, rows);
                 }
@@ -147,11 +146,11 @@ impl Gradient {
             }
             Self::Product { left, right } => left.swap_dims(1, 2).matmul(right).flatten(1, 2),
             Self::Tokens {
+                layer,
                 tokens,
                 rows,
-                features,
             } => {
-                let copied = Copied::Tokens { tokens, features };
+                let copied = Copied::Tokens { layer, tokens };
                 return (copied, transaction.register(rows));
             }
         };

@@ -46,7 +46,17 @@ type Forward = dyn Fn(&[f64], &[f64]) -> Vec<f64>;
 struct Case {
     name: &'static str,
     network: Network,
-    forward: Box<Forward>,
+    oracle: Oracle,
+}
+
+/// What the oracle of a network answers.
+enum Oracle {
+    /// The outputs, from weights and an input.
+    Outputs(Box<Forward>),
+    /// The loss of a window's tags, from sizes, weights and an input.
+    Tags(TextSizes),
+    /// The same without hidden layers.
+    Chain(TextSizes),
 }
 
 /// Proptest prints what failed.
@@ -71,7 +81,7 @@ fn case(
     Case {
         name,
         network,
-        forward: Box::new(forward),
+        oracle: Oracle::Outputs(Box::new(forward)),
     }
 }
 
@@ -144,15 +154,87 @@ fn cases() -> Vec<Case> {
             |weights, input| Reader::new(weights).perceptron(input, &[], 2),
         ),
         scatter_case([3, 13, 9]),
-        text_case(TextSizes {
-            tokens: 11,
-            positions: 7,
-            features: 8,
-            heads: 2,
-            hidden: 12,
-            blocks: 2,
-        }),
+        text_case(SIZES),
+        text_case(WORDS),
+        pair_case(),
+        tagging_case(),
+        chain_case(),
     ]
+}
+
+const SIZES: TextSizes = TextSizes {
+    tokens: 11,
+    positions: 7,
+    slots: 1,
+    is_padded: false,
+    features: 8,
+    reach: 0,
+    heads: 2,
+    hidden: 12,
+    blocks: 2,
+};
+
+/// Several numbers a word, seen with its neighbours, and windows that end early.
+const WORDS: TextSizes = TextSizes {
+    slots: 2,
+    is_padded: true,
+    reach: 1,
+    blocks: 1,
+    ..SIZES
+};
+
+fn pair_case() -> Case {
+    let mut on = Blueprint::default();
+    let network = text::PairClassifier::new(&mut on, WORDS, [1, 2], 3);
+    let inputs = WORDS.positions * WORDS.slots;
+    let forward =
+        |weights: &[f64], input: &[f64]| Reader::new(weights).pair(input, WORDS, [1, 2], 3);
+    Case {
+        name: "words in pairs",
+        network: layers(Box::new(network), on, inputs, Objective::Classes(3)),
+        oracle: Oracle::Outputs(Box::new(forward)),
+    }
+}
+
+fn tagging_case() -> Case {
+    let mut on = Blueprint::default();
+    let tagging = Tagging {
+        words: WORDS.positions,
+        slots: WORDS.slots,
+        tags: 3,
+    };
+    let network = text::Tagger::new(&mut on, WORDS, tagging);
+    let objective = Objective::Tags(tagging);
+    Case {
+        name: "words with tags",
+        network: layers(Box::new(network), on, tagging.inputs(), objective),
+        oracle: Oracle::Tags(WORDS),
+    }
+}
+
+fn chain_case() -> Case {
+    let mut on = Blueprint::default();
+    let tagging = Tagging {
+        words: WORDS.positions,
+        slots: WORDS.slots,
+        tags: 3,
+    };
+    let network = chain::Chain::new(&mut on, WORDS.tokens, tagging);
+    let objective = Objective::Tags(tagging);
+    Case {
+        name: "words in a chain",
+        network: layers(Box::new(network), on, tagging.inputs(), objective),
+        oracle: Oracle::Chain(WORDS),
+    }
+}
+
+fn layers(
+    architecture: Box<dyn Architecture>,
+    on: Blueprint,
+    inputs: usize,
+    objective: Objective,
+) -> Network {
+    Network::new(Body::Layers(architecture), on, inputs, objective).expect("a small network")
 }
 
 /// The oracle scatters an input once, however often its head is asked.
@@ -174,9 +256,9 @@ fn scatter_case(shape: [usize; 3]) -> Case {
 fn text_case(sizes: TextSizes) -> Case {
     let forward = move |weights: &[f64], input: &[f64]| Reader::new(weights).text(input, sizes, 3);
     Case {
-        name: "text",
+        name: if sizes.is_padded { "words" } else { "text" },
         network: Network::text_classifier(sizes, 3).expect("a small network"),
-        forward: Box::new(forward),
+        oracle: Oracle::Outputs(Box::new(forward)),
     }
 }
 
@@ -193,6 +275,15 @@ impl Case {
 
     fn input(&self, seed: u64) -> Vec<f32> {
         let mut random = Random::new(&[23, seed]);
+        if self.name.starts_with("words") {
+            // As many words as the target has tags.
+            let mut input = vec![0.0; self.network.inputs()];
+            let words = &mut input[..self.words(seed as usize) * WORDS.slots];
+            words
+                .iter_mut()
+                .for_each(|number| *number = (random.bits() % 10 + 1) as f32);
+            return input;
+        }
         let mut number = || match self.name {
             "text" => (random.bits() % 11) as f32,
             _ => random.symmetric(1.5),
@@ -200,11 +291,24 @@ impl Case {
         (0..self.network.inputs()).map(|_| number()).collect()
     }
 
-    fn target(&self, seed: usize) -> Target {
-        match self.network.loss {
-            Loss::CrossEntropy => Target::Class(seed % self.network.outputs()),
-            Loss::MeanSquaredError => Target::Value(0.3 * seed as f32 - 0.5),
+    fn architecture(&self) -> &dyn Architecture {
+        match &self.network.body {
+            Body::Layers(architecture) => architecture.as_ref(),
+            Body::Counts(_) => unreachable!("a network of layers"),
         }
+    }
+
+    /// Whether every number is a token, what is none the first one.
+    fn reads_tokens(&self) -> bool {
+        self.name == "text" || self.name.starts_with("words")
+    }
+
+    fn words(&self, seed: usize) -> usize {
+        1 + seed % (self.network.inputs() / WORDS.slots)
+    }
+
+    fn target(&self, seed: usize) -> Target {
+        self.network.objective.example(seed)
     }
 
     fn batch(&self, seeds: &[usize]) -> Batch {
@@ -234,10 +338,21 @@ impl Case {
 
     fn oracle_loss(&self, weights: &[f64], seed: usize) -> f64 {
         let input: Vec<f64> = self.input(seed as u64).into_iter().map(f64::from).collect();
-        let outputs = (self.forward)(weights, &input);
-        match self.target(seed) {
+        let target = self.target(seed);
+        let outputs = match (&self.oracle, &target) {
+            (Oracle::Outputs(forward), _) => forward(weights, &input),
+            (Oracle::Tags(sizes), Target::Tags(tags)) => {
+                return Reader::new(weights).tags(&input, *sizes, 3, tags);
+            }
+            (Oracle::Chain(sizes), Target::Tags(tags)) => {
+                return Reader::new(weights).chain(&input, *sizes, 3, tags);
+            }
+            _ => unreachable!("the network tags"),
+        };
+        match target {
             Target::Class(class) => cross_entropy(&outputs, class),
             Target::Value(value) => (outputs[0] - f64::from(value)).powi(2),
+            Target::Tags(_) => unreachable!("the network classifies"),
         }
     }
 }
@@ -291,7 +406,9 @@ fn losses_agree_with_the_oracle_with_tape_and_without() {
             .expect("as long as the layout");
         let batch = case.batch(&[1, 2, 3, 4]);
         for mut tape in [Tape::off(&weights, 4), Tape::recording(&weights, 4)] {
-            let output = case.network.forward(&batch.inputs, &mut tape);
+            let output = case
+                .network
+                .forward(case.architecture(), &batch.inputs, &mut tape);
             let (losses, _) = case.network.losses(&output, &batch).expect("losses");
             for (loss, seed) in losses.into_iter().zip(1..) {
                 let expected = case.oracle_loss(&values, seed);
@@ -369,8 +486,7 @@ fn the_gradient_of_an_example_depends_on_no_other_example_bit_for_bit() {
 
 #[test]
 fn an_example_that_is_not_a_number_spoils_no_other() {
-    // Every number is a token.
-    for case in cases().into_iter().filter(|case| case.name != "text") {
+    for case in cases().into_iter().filter(|case| !case.reads_tokens()) {
         let mut batch = case.batch(&[1]);
         batch
             .push(&vec![f32::NAN; case.network.inputs()], case.target(2))
@@ -510,7 +626,7 @@ fn any_convolution() -> impl Strategy<Value = Case> {
         let (conv, shape) = Convolution::grouped(&mut on, "conv", input, channels, window, groups);
         let dense = Dense::last(&mut on, "fc", channels, 2);
         let plane = shape[1] * shape[2];
-        let sizes = [input.iter().product(), 2];
+        let inputs = input.iter().product();
         let network = Box::new(OneConvolution { conv, plane, dense });
         let forward = move |weights: &[f64], values: &[f64]| {
             let image = Image::new(input, values.to_vec());
@@ -519,8 +635,8 @@ fn any_convolution() -> impl Strategy<Value = Case> {
         };
         Case {
             name: "one convolution",
-            network: Network::new(network, on, sizes, Loss::CrossEntropy).expect("a small network"),
-            forward: Box::new(forward),
+            network: layers(network, on, inputs, Objective::Classes(2)),
+            oracle: Oracle::Outputs(Box::new(forward)),
         }
     })
 }
@@ -528,17 +644,22 @@ fn any_convolution() -> impl Strategy<Value = Case> {
 fn any_text() -> impl Strategy<Value = Case> {
     // A norm over two or four features is close to a sign: no differences could be taken.
     let sizes = (1_usize..12, 1_usize..3, 0_u32..3, 1_usize..20, 0_usize..3);
-    sizes.prop_map(|(positions, eights, doublings, hidden, blocks)| {
-        let sizes = TextSizes {
-            tokens: 11,
-            positions,
-            features: 8 * eights,
-            heads: 1 << doublings,
-            hidden,
-            blocks,
-        };
-        text_case(sizes)
-    })
+    let kinds = (any::<bool>(), 0_usize..3);
+    (sizes, kinds).prop_map(
+        |((positions, eights, doublings, hidden, blocks), (is_padded, reach))| {
+            text_case(TextSizes {
+                tokens: 11,
+                positions,
+                slots: if is_padded { WORDS.slots } else { 1 },
+                is_padded,
+                features: 8 * eights,
+                reach,
+                heads: 1 << doublings,
+                hidden,
+                blocks,
+            })
+        },
+    )
 }
 
 fn any_scattering() -> impl Strategy<Value = Case> {

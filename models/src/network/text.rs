@@ -1,4 +1,9 @@
 //! `text`: a small transformer encoder with norms before each part (Xiong et al. 2020).
+//!
+//! Every position may be known by several numbers, whose embeddings are added, and be seen with its
+//! neighbours before the blocks. A text that is shorter than the window ends in zeros, which nothing looks at.
+
+use std::rc::Rc;
 
 use super::{
     Architecture,
@@ -8,19 +13,26 @@ use super::{
     dense::Dense,
     embedding::Embedding,
     layer_norm::LayerNorm,
-    pooling::average_positions,
+    positions::{average, first_of, neighbours},
+    tagging::{Steps, Tagging, words_of},
     tape::{Tape, Value},
 };
 
 /// Sizes of the text encoder.
 #[derive(Debug, Clone, Copy)]
 pub struct TextSizes {
-    /// Tokens in the vocabulary.
+    /// Numbers that stand for something: a vocabulary, or places of hashed features.
     pub tokens: usize,
-    /// Tokens of a document.
+    /// Positions of a window.
     pub positions: usize,
-    /// Features of a token; even, and a multiple of `heads`.
+    /// Numbers that a position is known by.
+    pub slots: usize,
+    /// Whether number 0 stands for nothing, and a window may end in it.
+    pub is_padded: bool,
+    /// Features of a position; even, and a multiple of `heads`.
     pub features: usize,
+    /// Neighbours on either side that a position is seen with before the blocks.
+    pub reach: usize,
     /// Heads of attention.
     pub heads: usize,
     /// Features between the two dense layers of a block.
@@ -35,7 +47,10 @@ impl Default for TextSizes {
         Self {
             tokens: 8192,
             positions: 128,
+            slots: 1,
+            is_padded: false,
             features: 128,
+            reach: 0,
             heads: 4,
             hidden: 512,
             blocks: 2,
@@ -43,11 +58,24 @@ impl Default for TextSizes {
     }
 }
 
-/// Embedding, fixed places added, blocks, a norm.
+impl TextSizes {
+    /// Positions of each example that are looked at, at least one.
+    fn lengths(&self, input: &[f32]) -> Rc<[usize]> {
+        let examples = input.chunks_exact(self.positions * self.slots);
+        let length = |example| match self.is_padded {
+            true => words_of(example, self.slots).max(1),
+            false => self.positions,
+        };
+        examples.map(length).collect()
+    }
+}
+
+/// Embedding, neighbours, fixed places added, blocks, a norm.
 struct Encoder {
     sizes: TextSizes,
     embedding: Embedding,
-    /// `[positions][features]`: what marks the places.
+    near: Option<Dense>,
+    /// `[positions][features]`: what marks the places; of no use without blocks.
     places: Vec<f32>,
     blocks: Vec<Block>,
     norm: LayerNorm,
@@ -70,6 +98,20 @@ pub(super) struct Classifier {
     head: Dense,
 }
 
+/// The encoder, and what stands at the first of each of two markers beside the mean: classes of pairs.
+pub(super) struct PairClassifier {
+    encoder: Encoder,
+    markers: [usize; 2],
+    head: Dense,
+}
+
+/// The encoder, a score for each tag at each position, and a chain.
+pub(super) struct Tagger {
+    encoder: Encoder,
+    head: Dense,
+    steps: Steps,
+}
+
 impl Classifier {
     pub(super) fn new(on: &mut Blueprint, sizes: TextSizes, classes: usize) -> Self {
         let encoder = Encoder::new(on, sizes);
@@ -80,14 +122,68 @@ impl Classifier {
 
 impl Architecture for Classifier {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let TextSizes {
-            positions,
-            features,
-            ..
-        } = self.encoder.sizes;
-        let x = self.encoder.forward(input, tape);
-        let x = average_positions(x, [positions, features], tape);
+        let (x, lengths) = self.encoder.forward(input, tape);
+        let x = average(x, self.encoder.shape(), &lengths, tape);
         self.head.forward(x, tape)
+    }
+}
+
+impl PairClassifier {
+    pub(super) fn new(
+        on: &mut Blueprint,
+        sizes: TextSizes,
+        markers: [usize; 2],
+        classes: usize,
+    ) -> Self {
+        let encoder = Encoder::new(on, sizes);
+        let head = Dense::last(on, "head", 3 * sizes.features, classes);
+        Self {
+            encoder,
+            markers,
+            head,
+        }
+    }
+}
+
+impl Architecture for PairClassifier {
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let TextSizes {
+            positions, slots, ..
+        } = self.encoder.sizes;
+        let rows = input.again().entered();
+        let marked = |example: &[f32]| {
+            let first = |marker: usize| {
+                let mut positions = example.chunks_exact(slots);
+                positions.position(|numbers| numbers[0] as usize == marker)
+            };
+            self.markers.map(first)
+        };
+        let examples = rows.rows().chunks_exact(positions * slots);
+        let marked: Rc<[_]> = examples.map(marked).collect();
+        let (x, lengths) = self.encoder.forward(input, tape);
+        let x = first_of(x, self.encoder.shape(), &lengths, marked, tape);
+        self.head.forward(x, tape)
+    }
+}
+
+impl Tagger {
+    pub(super) fn new(on: &mut Blueprint, sizes: TextSizes, tagging: Tagging) -> Self {
+        let encoder = Encoder::new(on, sizes);
+        let head = Dense::along(on, "head", sizes.positions, sizes.features, tagging.tags);
+        let steps = Steps::new(on, "steps", tagging);
+        Self {
+            encoder,
+            head,
+            steps,
+        }
+    }
+}
+
+impl Architecture for Tagger {
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        let (x, _) = self.encoder.forward(input, tape);
+        let x = self.head.forward(x, tape);
+        self.steps.forward(x, tape)
     }
 }
 
@@ -96,13 +192,22 @@ impl Encoder {
         let TextSizes {
             tokens,
             positions,
+            slots,
+            is_padded,
             features,
+            reach,
             blocks,
             ..
         } = sizes;
+        let embedding = Embedding::new(on, "embed", [tokens, features], slots, is_padded);
+        let near = (reach > 0).then(|| {
+            let around = (2 * reach + 1) * features;
+            Dense::along(on, "near", positions, around, features)
+        });
         Self {
             sizes,
-            embedding: Embedding::new(on, "embed", tokens, features),
+            embedding,
+            near,
             places: places(positions, features),
             blocks: (1..=blocks)
                 .map(|at| Block::new(on, &format!("b{at}"), sizes))
@@ -111,17 +216,30 @@ impl Encoder {
         }
     }
 
+    /// Positions and features.
+    fn shape(&self) -> [usize; 2] {
+        [self.sizes.positions, self.sizes.features]
+    }
+
     /// # Shapes
-    /// - `input`: `[examples][positions]`, tokens
-    /// - output: `[examples][positions][features]`
-    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let x = self.embedding.forward(input, tape);
-        let places = tape.input(self.places.repeat(tape.examples));
-        let mut x = sum_of(x, places, tape);
-        for &block in &self.blocks {
-            x = tape.stretch(x, move |x, tape| block.forward(x, tape));
+    /// - `input`: `[examples][positions][slots]`, tokens
+    /// - output: `[examples][positions][features]`, and the positions of each example that count
+    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Rc<[usize]>) {
+        let lengths = self.sizes.lengths(input.again().entered().rows());
+        let mut x = self.embedding.forward(input, tape);
+        if let Some(near) = &self.near {
+            let around = neighbours(x, self.shape(), self.sizes.reach, tape);
+            x = gelu(near.forward(around, tape), tape);
         }
-        self.norm.forward(x, tape)
+        if !self.blocks.is_empty() {
+            let places = tape.input(self.places.repeat(tape.examples));
+            x = sum_of(x, places, tape);
+        }
+        for &block in &self.blocks {
+            let lengths = Rc::clone(&lengths);
+            x = tape.stretch(x, move |x, tape| block.forward(x, &lengths, tape));
+        }
+        (self.norm.forward(x, tape), lengths)
     }
 }
 
@@ -154,14 +272,14 @@ impl Block {
         }
     }
 
-    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+    fn forward(&self, input: Value, lengths: &[usize], tape: &mut Tape) -> Value {
         let [query, key, value, output] = &self.attention;
         let [up, down] = &self.dense;
         let x = self.norms[0].forward(input.again(), tape);
         let query = query.forward(x.again(), tape);
         let key = key.forward(x.again(), tape);
         let value = value.forward(x, tape);
-        let x = self.heads.forward(query, key, value, tape);
+        let x = self.heads.forward([query, key, value], lengths, tape);
         let x = sum_of(output.forward(x, tape), input, tape);
         let y = self.norms[1].forward(x.again(), tape);
         let y = gelu(up.forward(y, tape), tape);

@@ -95,7 +95,7 @@ impl Context<'_> {
                 (0..self.views).try_for_each(|view| {
                     let mut input = input.clone();
                     self.augment(&mut input, u64::from(view));
-                    Ok(batch.push(&input, target)?)
+                    Ok(batch.push(&input, target.clone())?)
                 })
             });
             if let Err(reason) = pushed {

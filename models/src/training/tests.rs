@@ -445,7 +445,7 @@ fn a_plain_step_is_the_sum_of_gradients_over_the_batch_size() {
         .expect("its own weights");
     let mut batch = setting.network.batch();
     for (input, target) in examples.patients.iter().flatten() {
-        batch.push(input, *target).expect("a sound example");
+        batch.push(input, target.clone()).expect("a sound example");
     }
     let mut sum = vec![0.0; setting.weights.len()];
     let added = setting.network.add_gradient(&weights, &batch, &mut sum);

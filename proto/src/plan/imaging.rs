@@ -1,4 +1,4 @@
-//! What enters an image network, and the networks by name.
+//! What enters an image network.
 
 use serde::{Deserialize, Serialize};
 
@@ -91,33 +91,6 @@ pub enum Flip {
     Vertical,
 }
 
-/// A network by name, with its sizes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Network {
-    /// 28×28 grey: convolution 3×3×5, ReLU, 2×2 pool, dense 10, classes.
-    CnnSmall,
-    /// Convolution 32, pool, convolution 64, pool, dense 128, classes; 3×3 without padding.
-    Cnn,
-    /// Wavelet scattering, which is fixed, and two small convolutions and a dense layer on top: strong
-    /// where the noise is (Tramèr and Boneh 2021).
-    ScatterCnn,
-    /// Residual blocks with group norm and weight-standardised convolutions.
-    ResnetGn {
-        /// Channels of the first stage, doubled at each further one: 4 to 256, a multiple of 4.
-        #[serde(default = "eight_channels")]
-        width: usize,
-        /// Stages, each of one block and half the resolution of the last: 1 to 5.
-        #[serde(default = "three")]
-        depth: usize,
-    },
-    /// Dense layers with ReLU between them, for tables.
-    Dense {
-        /// Width of each hidden layer: up to 8 layers of 1 to 4096.
-        hidden: Vec<usize>,
-    },
-}
-
 fn grey() -> usize {
     1
 }
@@ -128,14 +101,6 @@ fn half() -> f32 {
 
 fn quarter() -> f32 {
     0.25
-}
-
-fn eight_channels() -> usize {
-    8
-}
-
-fn three() -> usize {
-    3
 }
 
 impl ImageInput {
@@ -212,49 +177,6 @@ impl Augmentation {
             "image.augment",
             format!("{self:?} is out of range: {allowed}"),
         )
-    }
-}
-
-impl Network {
-    pub(super) fn check(&self, image: Option<&ImageInput>) -> Result<(), PlanError> {
-        let is_dense = matches!(self, Self::Dense { .. });
-        if is_dense == image.is_some() {
-            return unsound(
-                "network.name",
-                "`dense` is for tables, every other one for images",
-            );
-        }
-        match (self, image) {
-            (Self::CnnSmall, Some(image)) => {
-                if (image.width, image.height, image.channels) == (28, 28, 1) {
-                    return Ok(());
-                }
-                unsound(
-                    "network.name",
-                    "`cnn-small` takes 28 x 28 grey images: set [image] so",
-                )
-            }
-            (Self::Cnn, Some(image)) if image.width.min(image.height) < 10 => unsound(
-                "network.name",
-                "`cnn` needs images of 10 x 10 pixels or more",
-            ),
-            (Self::ResnetGn { width, depth }, Some(_)) => {
-                if !(4..=256).contains(width) || !width.is_multiple_of(4) {
-                    return unsound("network.width", "must be a multiple of 4 from 4 to 256");
-                }
-                if !(1..=5).contains(depth) {
-                    return unsound("network.depth", "must be 1 to 5");
-                }
-                Ok(())
-            }
-            (Self::Dense { hidden }, _) => {
-                if hidden.len() <= 8 && hidden.iter().all(|width| (1..=4096).contains(width)) {
-                    return Ok(());
-                }
-                unsound("network.hidden", "must list up to 8 widths of 1 to 4096")
-            }
-            _ => Ok(()),
-        }
     }
 }
 

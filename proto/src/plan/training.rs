@@ -138,6 +138,8 @@ pub enum Strategy {
     FedYogi(Adaptive),
     /// Adagrad on the coordinator.
     FedAdagrad(Adaptive),
+    /// Adds the sum of the updates, each site's as it is: for counts.
+    Sum,
 }
 
 /// Settings of the adaptive server optimisers.
@@ -239,10 +241,8 @@ impl Training {
                 "training.loss",
                 "a regression target needs `mean-squared-error`",
             ),
-            (Task::ImageClassification | Task::TabularClassification, Loss::MeanSquaredError) => {
-                unsound("training.loss", "classes need `cross-entropy`")
-            }
-            _ => Ok(()),
+            (Task::ImageRegression, _) | (_, Loss::CrossEntropy) => Ok(()),
+            (_, Loss::MeanSquaredError) => unsound("training.loss", "classes need `cross-entropy`"),
         }
     }
 }
@@ -257,6 +257,15 @@ impl Strategy {
             Self::FedAdam(_) => "fed-adam",
             Self::FedYogi(_) => "fed-yogi",
             Self::FedAdagrad(_) => "fed-adagrad",
+            Self::Sum => "sum",
+        }
+    }
+
+    /// What a site's update weighs, given the public size of its data set.
+    pub fn weight_of(&self, public_size: u64) -> u32 {
+        match self {
+            Self::Sum => 1,
+            _ => crate::round_spec::weight_of(public_size),
         }
     }
 
@@ -270,6 +279,7 @@ impl Strategy {
 
     pub(super) fn check(&self) -> Result<(), PlanError> {
         match *self {
+            Self::Sum => Ok(()),
             Self::FedAvg { learning_rate } => is_rate("strategy.learning_rate", learning_rate),
             Self::FedAvgM {
                 learning_rate,

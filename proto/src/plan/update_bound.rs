@@ -31,6 +31,11 @@ impl Plan {
             Optimizer::Sgd => training.learning_rate,
         };
         let Some(guarantee) = self.privacy.guarantee() else {
+            if self.network.counts() {
+                // Each patient adds one count to each column.
+                let columns = self.table.as_ref().map_or(1, |table| table.columns.len());
+                return ROOM * (columns as f64).sqrt();
+            }
             return ROOM * length * steps * UNCLIPPED;
         };
         let moved = match self.privacy.clipping {

@@ -110,7 +110,7 @@ fn read(plan: &Plan, options: &Options) -> Result<Records> {
     let path = &options.data;
     let source = scoring::source(plan, path, options.part, options.target.as_deref())?;
     let set = data::read(&source, &plan.classes, None)?;
-    Records::new(plan, &set).with_context(|| format!("reading {}", path.display()))
+    Records::new(plan, &set, None).with_context(|| format!("reading {}", path.display()))
 }
 
 /// What the plan claims at this data set, with the noise of all its rounds. Leaves in the plan the

@@ -47,7 +47,7 @@ pub(super) async fn run(
             "scores": figures,
         }));
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
-        let values = figures.map_or([None; 6], |figures| figures.values());
+        let values = figures.map_or([None; Figures::NAMES.len()], |figures| figures.values());
         let mut row = vec![
             id.to_string(),
             summary.name.clone(),

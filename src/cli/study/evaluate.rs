@@ -1,6 +1,6 @@
 //! Scores versions on data that is the researcher's own or public.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -13,13 +13,13 @@ use crate::{
     curve::Point,
     output,
     researcher::{Researcher, Study},
-    scoring::{Figures, Scorer},
+    scoring::{Figures, Means, Scorer},
 };
 
 /// Data to score on.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PublicData {
-    /// Public data: a folder `{train,val,test}/<class>/*.png`, a MedMNIST npz, or a CSV for tables
+    /// Public data: a folder `{train,val,test}/<class>/*.png`, a MedMNIST npz, a CSV for tables, or notes
     #[arg(long = "data", value_name = "PATH")]
     path: PathBuf,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub(in crate::cli) struct PublicData {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OptionalData {
     /// Public data to score versions on: a folder `{train,val,test}/<class>/*.png`, a MedMNIST npz,
-    /// or a CSV for tables
+    /// a CSV for tables, or notes
     #[arg(long = "data", value_name = "PATH")]
     path: Option<PathBuf>,
     #[command(flatten)]
@@ -45,24 +45,31 @@ struct DataForm {
     /// Column of a CSV that is the label
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
+    /// Folder of the public text encoder, for plans that ask for one
+    #[arg(long, value_name = "DIR")]
+    text_encoder: Option<PathBuf>,
+}
+
+impl DataForm {
+    fn open(&self, study: &Study, path: &Path) -> Result<Scorer> {
+        let means = Means {
+            target: self.target.as_deref(),
+            encoder: self.text_encoder.as_deref(),
+        };
+        Scorer::open(&study.plan, path, self.part, means)
+    }
 }
 
 impl PublicData {
     fn scorer(&self, study: &Study) -> Result<Scorer> {
-        Scorer::open(
-            &study.plan,
-            &self.path,
-            self.form.part,
-            self.form.target.as_deref(),
-        )
+        self.form.open(study, &self.path)
     }
 }
 
 impl OptionalData {
     /// Makes ready to score this study, if there is data.
     pub(super) fn scorer(&self, study: &Study) -> Result<Option<Scorer>> {
-        let DataForm { part, target } = &self.form;
-        let open = |path| Scorer::open(&study.plan, path, *part, target.as_deref());
+        let open = |path| self.form.open(study, path);
         self.path.as_deref().map(open).transpose()
     }
 }

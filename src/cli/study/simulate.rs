@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use consilium_agent::data::{self, Part};
+use consilium_agent::data::{self, Part, Source};
 use consilium_models::training::StopFlag;
 use consilium_proto::{ErrorCode, Plan, plan::Task};
 use serde_json::json;
@@ -13,15 +13,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Form, plan};
 use crate::{
     chart::{Chart, MANY, PictureFile, Series},
-    demo::{Split, material::Material, real},
+    demo::{Split, material::HospitalFolder, real},
     failure::{Interrupted, refuse},
     output,
-    scoring::{Figures, Scorer},
+    scoring::{self, Figures, Means, Scorer},
     signals::stop_on_signals,
     simulation::{Records, Simulation},
 };
 
-/// Plans, and pictures to try them out on.
+/// Plans, and public data to try them out on.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
     /// The plans, one after the other
@@ -29,8 +29,20 @@ pub(in crate::cli) struct Options {
     plans: Vec<PathBuf>,
     /// Public pictures, `{train,val,test}/<class>/*.png` or a MedMNIST npz: `train` is dealt out to as many
     /// hospitals as the plan's cohort has
-    #[arg(long, value_name = "DIR|NPZ")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR|NPZ", required_unless_present = "site")]
+    data: Option<PathBuf>,
+    /// Notes or a table of one hospital, for plans about those; once for each hospital
+    #[arg(long, value_name = "PATH", conflicts_with = "data", requires = "score")]
+    site: Vec<PathBuf>,
+    /// Notes or a table that versions are scored on
+    #[arg(long, value_name = "PATH", requires = "site")]
+    score: Option<PathBuf>,
+    /// Column of tables that is the label
+    #[arg(long, value_name = "COLUMN", requires = "site")]
+    target: Option<String>,
+    /// Folder of the public text encoder, for plans that ask for one
+    #[arg(long, value_name = "DIR", requires = "site")]
+    text_encoder: Option<PathBuf>,
     /// How training pictures go to the hospitals
     #[arg(long, value_enum, default_value_t = Split::Iid)]
     split: Split,
@@ -66,11 +78,14 @@ pub(super) async fn run(options: Options) -> Result<()> {
     let mut plans = Vec::new();
     for path in &options.plans {
         let plan = plan::read(path)?;
-        if plan.task != Task::ImageClassification {
-            let message = format!(
-                "{}: only plans of the task `image-classification` can be simulated",
-                path.display()
-            );
+        let needs_pictures = plan.image.is_some();
+        if plan.task == Task::ImageRegression || needs_pictures != options.data.is_some() {
+            let message = match plan.task {
+                Task::ImageRegression => "plans of a regression target cannot be simulated",
+                _ if needs_pictures => "a plan about pictures takes --data",
+                _ => "a plan about notes or tables takes --site for each hospital, and --score",
+            };
+            let message = format!("{}: {message}", path.display());
             return refuse(ErrorCode::Precondition, message);
         }
         plans.push(plan);
@@ -94,16 +109,7 @@ pub(super) async fn run(options: Options) -> Result<()> {
 
 /// Runs one plan to its end; Ctrl-C stops it within a microbatch.
 async fn one(options: &Options, plan: Plan, stop: &CancellationToken) -> Result<Run> {
-    let folder = tempfile::tempdir().context("making a temporary folder")?;
-    let dealing = real::Dealing {
-        sites: plan.cohort.size as usize,
-        split: options.split,
-        shares: options.shares.as_deref(),
-        seed: plan.seed,
-    };
-    let material = real::shard(&options.data, folder.path(), &dealing)?;
-    let hospitals = hospitals(&plan, &material)?;
-    let scorer = Scorer::open(&plan, &material.public, options.part, None)?;
+    let (hospitals, scorer) = options.material(&plan)?;
     let keeps_curve = options.picture.is_some();
     let flag = StopFlag::default();
     let raised = flag.clone();
@@ -146,10 +152,43 @@ async fn one(options: &Options, plan: Plan, stop: &CancellationToken) -> Result<
     }
 }
 
-fn hospitals(plan: &Plan, material: &Material) -> Result<Vec<Records>> {
-    let records = material.hospitals.iter().map(|hospital| {
-        let set = data::read(&hospital.source(), &plan.classes, None)?;
-        Records::new(plan, &set)
+impl Options {
+    /// What hospitals have, and what versions are scored on.
+    fn material(&self, plan: &Plan) -> Result<(Vec<Records>, Scorer)> {
+        let means = Means {
+            target: self.target.as_deref(),
+            encoder: self.text_encoder.as_deref(),
+        };
+        if let Some(data) = &self.data {
+            let folder = tempfile::tempdir().context("making a temporary folder")?;
+            let dealing = real::Dealing {
+                sites: plan.cohort.size as usize,
+                split: self.split,
+                shares: self.shares.as_deref(),
+                seed: plan.seed,
+            };
+            let material = real::shard(data, folder.path(), &dealing)?;
+            let sources = material.hospitals.iter().map(HospitalFolder::source);
+            let scorer = Scorer::open(plan, &material.public, self.part, means)?;
+            return Ok((records(plan, sources, means)?, scorer));
+        }
+        let sites = self.site.iter();
+        let sources = sites.map(|path| scoring::source(plan, path, self.part, means.target));
+        let sources = sources.collect::<Result<Vec<_>>>()?;
+        let score = self.score.as_deref().context("--score is missing")?;
+        let scorer = Scorer::open(plan, score, self.part, means)?;
+        Ok((records(plan, sources.into_iter(), means)?, scorer))
+    }
+}
+
+fn records(
+    plan: &Plan,
+    sources: impl Iterator<Item = Source>,
+    means: Means,
+) -> Result<Vec<Records>> {
+    let records = sources.map(|source| {
+        let set = data::read(&source, &plan.classes, None)?;
+        Records::new(plan, &set, means.encoder)
     });
     records.collect()
 }
@@ -168,7 +207,7 @@ impl Run {
 }
 
 fn table(runs: &[Run]) -> String {
-    let header = ["plan", "rounds", "ε", "accuracy", "AUC", "loss"].map(str::to_owned);
+    let header = ["plan", "rounds", "ε", "accuracy", "AUC", "F1", "loss"].map(str::to_owned);
     let mut rows = vec![header.to_vec()];
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     rows.extend(runs.iter().map(|run| {
@@ -178,6 +217,7 @@ fn table(runs: &[Run]) -> String {
             number(run.epsilon),
             number(run.figures.accuracy),
             number(run.figures.auc),
+            number(run.figures.f1),
             number(run.figures.loss),
         ]
     }));

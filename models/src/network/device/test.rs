@@ -8,12 +8,12 @@ use burn::tensor::{
     module::{conv2d, max_pool2d},
     ops::{ConvOptions, MaxPoolOptions},
 };
-use consilium_proto::plan::Loss;
 
 use super::{Device, DeviceError, agree, contained};
 use crate::{
     network::{
-        Network, NetworkError, TextSizes, blueprint::Blueprint, cnn_small, resnet_gn, taps::to_host,
+        Body, Network, NetworkError, TextSizes, blueprint::Blueprint, cnn_small, loss::Objective,
+        resnet_gn, taps::to_host,
     },
     random::Random,
 };
@@ -37,19 +37,32 @@ const NETWORKS: [Make; 3] = [
     || {
         let mut on = Blueprint::default();
         let network = cnn_small::CnnSmall::new(&mut on, [1, 12, 12], 2);
-        Network::new(Box::new(network), on, [144, 2], Loss::CrossEntropy)
+        Network::new(
+            Body::Layers(Box::new(network)),
+            on,
+            144,
+            Objective::Classes(2),
+        )
     },
     || {
         let mut on = Blueprint::default();
         let sizes = resnet_gn::Sizes { width: 8, depth: 2 };
         let network = resnet_gn::ResnetGn::new(&mut on, [1, 12, 12], sizes, 2);
-        Network::new(Box::new(network), on, [144, 2], Loss::CrossEntropy)
+        Network::new(
+            Body::Layers(Box::new(network)),
+            on,
+            144,
+            Objective::Classes(2),
+        )
     },
     || {
         let sizes = TextSizes {
             tokens: 2,
             positions: 8,
+            slots: 1,
+            is_padded: true,
             features: 8,
+            reach: 1,
             heads: 2,
             hidden: 16,
             blocks: 1,

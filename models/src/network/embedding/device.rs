@@ -14,19 +14,29 @@ impl Embedding {
         let Self {
             tokens: rows,
             features,
+            slots,
+            is_padded,
             table,
         } = *self;
+        let positions = tokens.len() / slots;
         let indices: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
         let indices = TensorData::new(indices, [tokens.len()]);
         let indices = Tensor::<1, Int>::from_data(indices, on.device());
-        let output = on.weight(table, [rows, features]).select(0, indices);
-        let numbers = tokens.len() / tape.examples * features;
+        let mut output = on.weight(table, [rows, features]).select(0, indices);
+        if is_padded {
+            let counts = tokens.iter().map(|&token| f32::from(token > 0)).collect();
+            let counts = TensorData::new::<f32, _>(counts, [tokens.len(), 1]);
+            output = output * Tensor::<2>::from_data(counts, on.device());
+        }
+        let output = output.reshape([positions, slots, features]).sum_dim(1);
+        let numbers = positions / tape.examples * features;
         let output = output.reshape([tape.examples, numbers]);
+        let layer = *self;
         tape.tap(output, move |rows| {
             let gradient = Gradient::Tokens {
+                layer,
                 tokens,
                 rows,
-                features,
             };
             vec![(table, gradient)]
         })

@@ -1,0 +1,206 @@
+//! Windows of words or pieces, in order.
+
+use std::ops::Range;
+
+use consilium_proto::plan::TextInput;
+
+use super::{Example, tags::tags_of};
+use crate::{
+    network::Target,
+    text::{
+        Note, Span,
+        alphabet::{Alphabet, RESERVED},
+        cleaning::Cleaned,
+        features::{Buckets, word_features},
+        vocabulary::Vocabulary,
+        words::words,
+    },
+};
+
+/// Cuts texts into windows.
+pub(super) struct Cutter {
+    alphabet: Alphabet,
+    kind: Kind,
+}
+
+enum Kind {
+    Words(Buckets),
+    Pieces(Vocabulary),
+}
+
+/// A text in windows.
+pub struct Windows {
+    alphabet: Alphabet,
+    /// Where each word lies in the text as it is written.
+    words: Vec<Span>,
+    /// What each word is known by: `[words][slots]`.
+    numbers: Vec<f32>,
+    /// The words of each window.
+    ranges: Vec<Range<usize>>,
+}
+
+/// Written by hand: a note is patient data.
+impl std::fmt::Debug for Windows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (words, windows) = (self.words.len(), self.ranges.len());
+        write!(f, "Windows({words} words in {windows})")
+    }
+}
+
+impl Cutter {
+    /// For a text that is read in order.
+    pub(super) fn new(text: &TextInput) -> Self {
+        let kind = match text {
+            TextInput::Words { buckets, .. } => Kind::Words(Buckets::at_most(*buckets)),
+            _ => Kind::Pieces(Vocabulary::shipped()),
+        };
+        Self {
+            alphabet: Alphabet::of(text),
+            kind,
+        }
+    }
+
+    /// Overlapping windows over all words; none of a text without words.
+    pub(super) fn cut(&self, text: &str) -> Windows {
+        let (words, numbers) = self.numbered(text);
+        let window = self.alphabet.window;
+        let step = (window / 2).max(1);
+        let starts = (0..words.len()).step_by(step);
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for start in starts {
+            let end = (start + window).min(words.len());
+            ranges.push(start..end);
+            if end == words.len() {
+                break;
+            }
+        }
+        Windows {
+            alphabet: self.alphabet,
+            words,
+            numbers,
+            ranges,
+        }
+    }
+
+    /// The words of a text and what each is known by.
+    fn numbered(&self, text: &str) -> (Vec<Span>, Vec<f32>) {
+        let cleaned = Cleaned::new(text);
+        let text = cleaned.text();
+        let (spans, numbers) = match &self.kind {
+            Kind::Words(buckets) => {
+                let spans = words(text);
+                let rows = word_features(text, &spans, *buckets);
+                let number = |&feature: &u32| (feature as usize + RESERVED) as f32;
+                let numbers = rows.iter().flatten().map(number).collect();
+                (spans, numbers)
+            }
+            Kind::Pieces(vocabulary) => {
+                let pieces = vocabulary.pieces(text);
+                let numbers = pieces.iter().map(|piece| piece.id as f32).collect();
+                (pieces.iter().map(|piece| piece.span).collect(), numbers)
+            }
+        };
+        let spans = spans.into_iter().map(|span| cleaned.original(span));
+        (spans.collect(), numbers)
+    }
+
+    /// Each window with the tags of its words.
+    pub(super) fn tagged(&self, note: &Note, classes: &[String]) -> Vec<Example> {
+        let windows = self.cut(&note.text);
+        let tags = tags_of(&windows.words, &note.entities, classes);
+        let example = |range: &Range<usize>| Example {
+            input: windows.input(range.clone()),
+            target: Target::Tags(tags[range.clone()].into()),
+        };
+        windows.ranges.iter().map(example).collect()
+    }
+
+    /// One window around two entities, a marker before each. Where they are too far apart for a window, it
+    /// begins with the first.
+    pub(super) fn marked(&self, text: &str, pair: [Span; 2]) -> Vec<f32> {
+        let Alphabet {
+            slots,
+            window,
+            markers,
+            ..
+        } = self.alphabet;
+        let (words, numbers) = self.numbered(text);
+        let mut rows: Vec<(usize, Vec<f32>)> = numbers
+            .chunks_exact(slots)
+            .map(<[f32]>::to_vec)
+            .enumerate()
+            .collect();
+        let place = |span: Span| words.partition_point(|word| word.end <= span.start);
+        let mut places: Vec<(usize, usize)> = pair.map(place).into_iter().zip(markers).collect();
+        // From the back, so that the first insertion does not move the second's place.
+        places.sort_by_key(|&(place, _)| std::cmp::Reverse(place));
+        for &(place, marker) in &places {
+            let mut row = vec![0.0; slots];
+            row[0] = marker as f32;
+            rows.insert(place.min(rows.len()), (place, row));
+        }
+        let [last, first] = [places[0].0, places[1].0];
+        let needed = last - first + 2;
+        let before = window.saturating_sub(needed) / 2;
+        let start = first.saturating_sub(before);
+        let rows = rows.into_iter().skip(start).take(window);
+        let mut input: Vec<f32> = rows.flat_map(|(_, row)| row).collect();
+        input.resize(window * slots, 0.0);
+        input
+    }
+}
+
+impl Windows {
+    /// Where each word lies in the text as it is written.
+    pub fn words(&self) -> &[Span] {
+        &self.words
+    }
+
+    /// What the network takes, window after window.
+    pub fn inputs(&self) -> impl Iterator<Item = Vec<f32>> {
+        self.ranges.iter().map(|range| self.input(range.clone()))
+    }
+
+    pub(super) fn into_inputs(self) -> Vec<Vec<f32>> {
+        self.inputs().collect()
+    }
+
+    fn input(&self, words: Range<usize>) -> Vec<f32> {
+        let Alphabet { slots, window, .. } = self.alphabet;
+        let mut input = self.numbers[words.start * slots..words.end * slots].to_vec();
+        input.resize(window * slots, 0.0);
+        input
+    }
+
+    /// Of each word the answers of the window in whose middle it is most. `outputs` holds the answers of
+    /// every window, so many numbers for each word of a full one.
+    pub(super) fn stitched(&self, outputs: &[f32], numbers: usize) -> Vec<f32> {
+        let mut stitched = Vec::with_capacity(self.words.len() * numbers);
+        for word in 0..self.words.len() {
+            let margin = |range: &Range<usize>| match range.contains(&word) {
+                // The ends of the text are no edges.
+                true => {
+                    let before = match range.start {
+                        0 => usize::MAX,
+                        start => word - start,
+                    };
+                    let after = match range.end == self.words.len() {
+                        true => usize::MAX,
+                        false => range.end - 1 - word,
+                    };
+                    before.min(after) as isize
+                }
+                false => -1,
+            };
+            let margins = self.ranges.iter().map(margin).enumerate();
+            let best = margins.max_by_key(|&(at, margin)| (margin, std::cmp::Reverse(at)));
+            let Some((window, _)) = best else { continue };
+            let at = window * self.alphabet.window + word - self.ranges[window].start;
+            match outputs.get(at * numbers..(at + 1) * numbers) {
+                Some(answers) => stitched.extend_from_slice(answers),
+                None => stitched.extend(std::iter::repeat_n(0.0, numbers)),
+            }
+        }
+        stitched
+    }
+}
