@@ -7,7 +7,9 @@ mod coordinator;
 mod device;
 mod enrol;
 mod governance;
+mod knowledge;
 mod node;
+mod note;
 mod privacy;
 mod study;
 
@@ -36,6 +38,12 @@ enum Command {
     /// Write, submit and follow studies, and fetch their models
     #[command(subcommand)]
     Study(study::Command),
+    /// Clinical notes: read them with reasons, take out who they are about
+    #[command(subcommand)]
+    Note(note::Command),
+    /// Files of findings, rules and treatments that reading notes rests on
+    #[command(subcommand)]
+    Knowledge(knowledge::Command),
     /// What releases cost a patient's privacy, and what noise a target asks for
     #[command(subcommand)]
     Privacy(privacy::Command),
@@ -87,6 +95,8 @@ impl Cli {
         match self.command {
             Command::Demo(options) => demo::run(*options).await,
             Command::Study(command) => command.run().await,
+            Command::Note(command) => Box::pin(command.run()).await,
+            Command::Knowledge(command) => command.run(),
             Command::Privacy(command) => command.run(),
             Command::Agent(command) => command.run().await,
             Command::Device(command) => command.run().await,

@@ -1,5 +1,7 @@
 //! Scores of a version on public data, which is the researcher's own: nothing here is charged.
 
+mod interview;
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +17,7 @@ use consilium_proto::{
 };
 use serde::Serialize;
 
+pub use self::interview::{Interview, Questions};
 use crate::failure::refuse;
 
 /// How good a version is. What the task has no such figure for is none.

@@ -270,3 +270,6 @@ fn budget(plan: &Plan, guarantee: &Guarantee, noise: &Noise) -> Result<Budget> {
         delta,
     })
 }
+
+#[cfg(test)]
+mod tests;

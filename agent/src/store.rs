@@ -205,7 +205,7 @@ impl Store {
     }
 
     /// Key of the patients' pseudonyms.
-    pub(crate) fn pseudonyms(&self) -> Arc<PseudonymKey> {
+    pub fn pseudonyms(&self) -> Arc<PseudonymKey> {
         self.pseudonyms.clone()
     }
 

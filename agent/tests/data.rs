@@ -9,15 +9,15 @@ use std::{
 
 use consilium_agent::{
     data::{
-        self, DataError, LabelColumns, LabelMap, Part, PublicSize, RegisterError, Registration,
-        Report, Source,
+        self, DataError, LabelColumns, LabelMap, LabelledSet, Part, PublicSize, RegisterError,
+        Registration, Report, Source,
     },
     policy::Policy,
     store::Store,
 };
-use consilium_models::network::Target;
+use consilium_models::{network::Target, text::Example};
 use consilium_privacy::seal::SealingKey;
-use consilium_proto::{ErrorCode, Plan};
+use consilium_proto::{ErrorCode, Plan, plan::Task};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, RgbImage};
 use npyz::WriterBuilder as _;
 
@@ -511,6 +511,21 @@ fn image_plan() -> Plan {
     Plan::from_toml(text).expect("a sound plan")
 }
 
+fn regression_plan() -> Plan {
+    let mut plan = image_plan();
+    plan.task = Task::ImageRegression;
+    plan.classes.clear();
+    plan
+}
+
+/// What every record is read as.
+fn examples(set: &LabelledSet, plan: &Plan) -> Vec<Example> {
+    let examples = set.examples(plan, None).expect("data of the plan's kind");
+    examples
+        .flat_map(|examples| examples.expect("readable"))
+        .collect()
+}
+
 #[tokio::test]
 async fn the_npz_of_medmnist_is_read_whole_or_in_part() {
     let hospital = Hospital::new().await;
@@ -529,10 +544,14 @@ async fn the_npz_of_medmnist_is_read_whole_or_in_part() {
     let plan = image_plan();
     let source = from_npz(file.clone(), Some(vec![2, 1]));
     let set = data::read(&source, &plan.classes, None).expect("sound data");
-    let examples: Vec<_> = set.examples(&plan).expect("images").collect();
-    let grey = |at: usize| examples[at].as_ref().expect("readable").0[0];
+    let examples = examples(&set, &plan);
+    let grey = |at: usize| examples[at].input[0];
     assert_eq!((grey(0), grey(1)), (1.0, 0.2));
-    assert!(set.targets().all(|target| target == Target::Class(1)));
+    assert!(
+        examples
+            .iter()
+            .all(|example| example.target == Target::Class(1))
+    );
 
     let message = |source| {
         data::read(&source, &plan.classes, None)
@@ -576,12 +595,7 @@ async fn colour_images_of_an_npz_are_three_channels_deep() {
     if let Some(image) = &mut plan.image {
         image.channels = 3;
     }
-    let (input, _) = set
-        .examples(&plan)
-        .expect("images")
-        .next()
-        .expect("one")
-        .expect("readable");
+    let input = &examples(&set, &plan)[0].input;
     assert_eq!((input[0], input[64], input[128]), (1.0, 0.0, 0.0));
 }
 
@@ -636,14 +650,11 @@ async fn a_table_is_read_by_its_header() {
 
     let (plan, map) = (table_plan(), LabelMap::read(&map).expect("a sound map"));
     let set = data::read(&table(file.clone()), &plan.classes, Some(&map)).expect("sound data");
-    let inputs = set
-        .examples(&plan)
-        .expect("a table")
-        .map(|example| example.expect("a row").0);
-    assert_eq!(
-        inputs.collect::<Vec<_>>(),
-        [[-1.0, 63.0], [204.0, 41.0], [0.5, 0.0]]
-    );
+    let inputs: Vec<_> = examples(&set, &plan)
+        .into_iter()
+        .map(|example| example.input)
+        .collect();
+    assert_eq!(inputs, [[-1.0, 63.0], [204.0, 41.0], [0.5, 0.0]]);
 
     let unmapped = data::read(&table(file), &plan.classes, None).expect_err("no such class");
     assert_says(&unmapped.to_string(), &["line 2", "\"0\"", "healthy, ill"]);
@@ -661,7 +672,8 @@ async fn numbers_that_are_none_are_refused_where_they_stand() {
             patient: None,
         };
         let set = data::read(&source, &plan.classes, None).expect("its labels are classes");
-        let error = set.examples(&plan).expect("a table").find_map(Result::err);
+        let mut examples = set.examples(&plan, None).expect("a table");
+        let error = examples.find_map(Result::err);
         error.expect("no number").to_string()
     };
     let message = first_error("age,chol,num\n1,2,ill\n3,inf,ill\n");
@@ -682,7 +694,11 @@ async fn numbers_that_are_none_are_refused_where_they_stand() {
     assert_says(&error.to_string(), &["line 3", "finite"]);
     fs::write(file, "path,label\na.png,1.5\nb.png,2\n").expect("room");
     let set = data::read(&hospital.labelled(None), &[], None).expect("numbers");
-    assert!(set.targets().eq([Target::Value(1.5), Target::Value(2.0)]));
+    let targets: Vec<_> = examples(&set, &regression_plan())
+        .into_iter()
+        .map(|example| example.target)
+        .collect();
+    assert!(targets == [Target::Value(1.5), Target::Value(2.0)]);
 }
 
 #[test]

@@ -310,6 +310,11 @@ impl<S: Store> Uploads<S> {
                 "among what is summed"
             }
         };
+        let most = record.plan.strategy.largest_weight();
+        let bounded = |weight: u32| match weight <= most {
+            true => format!("up to {most}"),
+            false => weight.to_string(),
+        };
         let charged = |charged: bool| if charged { "charged" } else { "without charge" };
         let pairs = [
             (
@@ -336,6 +341,11 @@ impl<S: Store> Uploads<S> {
                 "weight",
                 weighed(terms.is_none()).to_owned(),
                 weighed(statement.weight.is_some()).to_owned(),
+            ),
+            (
+                "weight",
+                bounded(most),
+                bounded(statement.weight.unwrap_or(most)),
             ),
             (
                 "update",

@@ -6,6 +6,7 @@
 //! | [`imaging`] | from the bytes of a file to what enters an image network |
 //! | [`tabular`] | from a row of a table to what enters a dense network |
 //! | [`text`] | from a note to what a text network takes, and back to its words |
+//! | [`analysis`] | the whole chain for one note: from its text to a differential and a plan |
 //! | [`decision`] | from facts to diagnoses and treatment plans, each with its reasons |
 //! | [`training`] | one site's work in one round, private or not |
 //! | [`benchmark`] | what a step of training costs on this machine |
@@ -13,6 +14,7 @@
 //! | [`evaluation`] | scores as sums and counts, so that sites can be merged |
 //! | [`random`] | the generator behind initial weights and augmentation; never noise or sampling |
 
+pub mod analysis;
 pub mod benchmark;
 pub mod decision;
 pub mod evaluation;

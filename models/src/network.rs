@@ -459,6 +459,21 @@ impl Network {
         Ok(PerExample::joined(pieces?, weights.count()))
     }
 
+    /// Leaves of a gradient what may move in a round that starts at these weights: everything, but of counts
+    /// only the level that is counted now. Noise is on all of them, and a level that holds some would count as
+    /// done. What it does to a private gradient is done after the noise.
+    pub(crate) fn confine(&self, weights: &[f32], gradient: &mut [f32]) {
+        let Body::Counts(counts) = &self.body else {
+            return;
+        };
+        let kept = counts.level(&Weights::new(&self.layout, weights));
+        for (at, value) in gradient.iter_mut().enumerate() {
+            if !kept.contains(&at) {
+                *value = 0.0;
+            }
+        }
+    }
+
     fn gradients_of(&self, weights: &Weights, batch: &Batch) -> Result<PerExample, NetworkError> {
         let architecture = match &self.body {
             Body::Layers(architecture) => architecture,

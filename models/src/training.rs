@@ -329,7 +329,8 @@ impl<'a> Steps<'a> {
         for step in 1..=steps {
             let began = Instant::now();
             let context = self.context(&means, step);
-            let gradient = next(&context, optimizer.weights())?;
+            let mut gradient = next(&context, optimizer.weights())?;
+            self.network.confine(self.weights, &mut gradient);
             let mut watch = Watch::of(self.network.profile());
             optimizer.step(&gradient);
             watch.note(Part::Optimizer);

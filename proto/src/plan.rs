@@ -441,6 +441,10 @@ impl Plan {
         if self.cohort.max_attempts > 2 {
             return says("cohort.max_attempts", "must be 1 or 2");
         }
+        if matches!(self.network, Network::Tree { depth } if depth > 1) {
+            // A share of noise is on every level, and only the sum could be freed of it.
+            return says("network.depth", "must be 1");
+        }
         if self.noise_shares() < 2 {
             return says("cohort.quorum", "must leave two honest sites or more");
         }

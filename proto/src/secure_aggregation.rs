@@ -15,7 +15,6 @@ use consilium_privacy::{
 use crate::{
     OutOfRange, Plan, PublicKey, RoundSpec, Signed, Signer, SiteId,
     plan::{Figure, Mode},
-    round_spec::WEIGHT_LIMIT,
     wire,
 };
 
@@ -170,10 +169,11 @@ impl SecureAggregation {
             Mode::Distributed => (shares_of(plan).ok_or(TermsError::Wraps)?, 64),
             Mode::Local | Mode::None => {
                 let word = word_of(plan.word_bits());
-                let grid = Encoding::finest_grid(word, cohort, WEIGHT_LIMIT);
+                let weight_max = plan.strategy.largest_weight();
+                let grid = Encoding::finest_grid(word, cohort, weight_max);
                 let form = Form::Weighted {
                     update_bound: plan.update_bound(parameters),
-                    weight_max: WEIGHT_LIMIT,
+                    weight_max,
                     grid: grid.ok_or(TermsError::Wraps)?,
                 };
                 (form, plan.word_bits())

@@ -6,6 +6,7 @@ mod canaries;
 mod devices;
 mod documents;
 mod federation;
+mod notes;
 mod plans;
 mod privacy;
 mod program;

@@ -143,6 +143,117 @@ fn tables_that_cannot_be_read_are_refused_by_class_and_leave_nothing() {
     assert_eq!(hospital.does(&["list"]), json!([]));
 }
 
+/// Two notes of one patient and one of another, with fields of their own.
+const NOTES: &str = r#"{"key":"n1","who":"p1","title":"Cough","body":"Fever for two days.","ward":"lung","marks":[{"start":6,"end":11,"kind":"Symptom"}]}
+{"key":"n2","who":"p1","title":"Control","body":"No fever now.","ward":"lung","marks":[{"start":0,"end":7,"kind":"Visit"},{"start":11,"end":16,"kind":"Symptom"}],"links":[{"kind":"at","from":1,"to":0}]}
+{"key":"n3","who":"p2","title":"Palpitations","body":"Irregular pulse.","ward":"heart","marks":[]}
+"#;
+
+fn add_notes(notes: &Path) -> Vec<&str> {
+    let mut add = vec!["add", "notes", "--notes", text(notes)];
+    add.extend(["--text-field", "title", "--text-field", "body"]);
+    add.extend(["--id-field", "key", "--patient-column", "who"]);
+    add.extend(["--label-column", "ward", "--entities-field", "marks"]);
+    add.extend(["--relations-field", "links", "--public-size", "2"]);
+    add
+}
+
+#[test]
+fn notes_are_registered_and_the_declaration_that_they_name_nobody_is_shown() {
+    let hospital = Hospital::new();
+    let notes = hospital.write("notes.jsonl", NOTES);
+    let report = hospital.does(&add_notes(&notes));
+    assert_eq!(
+        (&report["records"], &report["patients"]),
+        (&json!(3), &json!(2)),
+        "{report}"
+    );
+    assert_eq!(report["classes"], json!({ "heart": 1, "lung": 2 }));
+    let held = &report["notes"];
+    assert_eq!(held["entities"], json!({ "Symptom": 2, "Visit": 1 }));
+    assert_eq!(held["relations"], json!({ "at": 1 }));
+    assert_eq!(report["declared_deidentified"], false);
+    for word in ["Fever", "Palpitations"] {
+        assert!(!report.to_string().contains(word), "{report}");
+    }
+
+    let mut again = add_notes(&notes);
+    again.extend(["--replace", "--already-deidentified"]);
+    assert_eq!(hospital.does(&again)["declared_deidentified"], true);
+    let arguments = hospital.data(&again);
+    let arguments = arguments.iter().map(String::as_str);
+    let plain: Vec<_> = arguments.filter(|word| *word != "--json").collect();
+    let report = succeed(&plain);
+    assert!(
+        report.contains("declared free of what names patients"),
+        "{report}"
+    );
+    assert!(report.contains("entity Symptom: 2"), "{report}");
+}
+
+#[test]
+fn marks_of_notes_lie_beside_them_or_elsewhere_and_what_is_wrong_is_named() {
+    let hospital = Hospital::new();
+    let (notes, marks) = (hospital.path("wards"), hospital.path("marks"));
+    for folder in [&notes, &marks] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    hospital.write("wards/a.txt", "Aspirin was stopped.\n");
+    hospital.write("marks/a.ann", "T1\tDrug 0 7\tAspirin\n");
+    let mut add = vec![
+        "add",
+        "wards",
+        "--notes",
+        text(&notes),
+        "--public-size",
+        "1",
+    ];
+    assert_eq!(hospital.does(&add)["notes"]["entities"], json!({}));
+    add.extend(["--annotations", text(&marks), "--replace"]);
+    let report = hospital.does(&add);
+    assert_eq!(report["notes"]["entities"], json!({ "Drug": 1 }));
+    assert_eq!(report["names_patients"], false);
+
+    hospital.write("marks/a.ann", "T1\tDrug 0 7\tIbuprofen\n");
+    let message = hospital.refuses(&add, 3);
+    assert!(message.contains("a.ann, line 1"), "{message}");
+    assert!(!message.contains("Ibuprofen"), "{message}");
+
+    let table = hospital.table();
+    let both = ["add", "x", "--notes", text(&notes), "--table", text(&table)];
+    hospital.refuses(
+        &[&both[..], &["--target", "num", "--public-size", "1"]].concat(),
+        2,
+    );
+    let both = [
+        "add",
+        "x",
+        "--notes",
+        text(&notes),
+        "--images",
+        text(&notes),
+    ];
+    hospital.refuses(&[&both[..], &["--public-size", "1"]].concat(), 2);
+    for alone in [
+        "--annotations",
+        "--text-field",
+        "--entities-field",
+        "--label-column",
+    ] {
+        let add = [
+            "add",
+            "x",
+            "--table",
+            text(&table),
+            "--target",
+            "num",
+            "--public-size",
+            "1",
+        ];
+        hospital.refuses(&[&add[..], &[alone, "x"]].concat(), 2);
+    }
+}
+
 #[test]
 fn images_with_a_number_each_are_registered_for_regression() {
     let hospital = Hospital::new();

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use consilium_proto::{Plan, plan::Mode, wire::StudyState};
+use consilium_proto::{
+    Plan,
+    plan::{Mode, Network, TextInput},
+    wire::StudyState,
+};
 
 use crate::{
     harness::{Federation, SiteRecords},
@@ -11,12 +15,19 @@ use crate::{
 
 const SITES: usize = 3;
 
-/// The plan as its file says, cut down to one round of one step among three sites, δ loosened to
-/// what 12 patients allow: the longer the run, the more of the same.
+/// The plan as its file says, cut down to one round of one step among three sites: the longer the run,
+/// the more of the same. A tree keeps a round for each of its levels, and words are hashed to fewer
+/// places.
 fn shortened(path: &Path) -> Plan {
     let text = fs::read_to_string(path).expect("a readable example");
     let mut plan = Plan::from_toml(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    plan.rounds = 1;
+    plan.rounds = match plan.network {
+        Network::Tree { depth } => depth as u32,
+        _ => 1,
+    };
+    if let Some(TextInput::Words { buckets, .. }) = &mut plan.text {
+        *buckets = (*buckets).min(1024);
+    }
     plan.cohort.size = SITES as u32;
     plan.cohort.quorum = None;
     plan.training.steps = 1;
@@ -42,18 +53,17 @@ fn examples() -> BTreeMap<String, Plan> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_plan_becomes_a_released_model() {
     let plans = examples();
-    assert!(plans.len() >= 5, "only {} examples", plans.len());
+    assert!(plans.len() >= 12, "only {} examples", plans.len());
+    let mut sets: BTreeMap<&str, Vec<&Plan>> = BTreeMap::new();
+    for plan in plans.values() {
+        sets.entry(&plan.data_set).or_default().push(plan);
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let site = |site: usize| -> Vec<SiteRecords> {
-        let sets: BTreeMap<_, _> = plans.values().map(|plan| (&plan.data_set, plan)).collect();
-        sets.values()
-            .map(|plan| {
-                records::of(
-                    plan,
-                    &folder.path().join(format!("{site}-{}", plan.data_set)),
-                )
-            })
-            .collect()
+        let of = |(name, plans): (&&str, &Vec<&Plan>)| {
+            records::of_all(plans, &folder.path().join(format!("{site}-{name}")))
+        };
+        sets.iter().map(of).collect()
     };
     let mut federation = Federation::found((0..SITES).map(site).collect()).await;
     for (file, plan) in &plans {

@@ -37,7 +37,10 @@ const DAYS: u32 = 1;
 
 /// A policy that lets every plan of these tests pass.
 const POLICY: &str = r#"
-tasks = ["image-classification", "image-regression", "tabular-classification"]
+tasks = [
+    "image-classification", "image-regression", "tabular-classification", "note-classification", "entity-tagging",
+    "relation-extraction", "diagnosis",
+]
 study_epsilon = 100.0
 study_delta = 9e-3
 min_cohort = 2
@@ -149,7 +152,7 @@ pub(crate) struct Federation {
     pub(crate) sites: Vec<Place>,
     agents: Vec<Option<Node>>,
     researcher: Place,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Federation {
@@ -218,7 +221,7 @@ impl Federation {
             sites,
             agents,
             researcher,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -322,6 +325,11 @@ impl Federation {
     /// What a site's agent has said.
     pub(crate) fn log(&self, site: usize) -> PathBuf {
         self.sites[site].folder.with_extension("log")
+    }
+
+    /// The folder that everything of all nodes lies in.
+    pub(crate) fn root(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The coordinator's database.

@@ -82,7 +82,7 @@ async fn four_real_hospitals_learn_a_diagnosis_together() {
     // Cleveland's rows are the most balanced, 46 % diseased.
     let map = LabelMap::read(&label_map).expect("a sound map");
     let set = read(&source("cleveland"), &plan.classes, Some(&map)).expect("rows");
-    let scorer = Scorer::new(&plan, &set).expect("prepared rows");
+    let scorer = Scorer::new(&plan, &set, None).expect("prepared rows");
     let auc = |weights| {
         scorer
             .score(weights)

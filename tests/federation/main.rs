@@ -7,5 +7,6 @@ mod harness;
 mod heart_disease;
 mod lies;
 mod long;
+mod notes;
 mod records;
 mod replays;

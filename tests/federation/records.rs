@@ -2,17 +2,27 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use consilium_agent::data::{LabelColumns, Source};
+use consilium_agent::data::{Fields, LabelColumns, Source};
 use consilium_proto::{Plan, plan::Task};
+use serde_json::json;
 
 use crate::harness::SiteRecords;
 
 /// Records that fit a plan: 12 patients, drawn from a fixed pattern.
 pub(crate) fn of(plan: &Plan, folder: &Path) -> SiteRecords {
+    of_all(&[plan], folder)
+}
+
+/// Records that fit all of some plans about one data set.
+pub(crate) fn of_all(plans: &[&Plan], folder: &Path) -> SiteRecords {
     fs::create_dir_all(folder).expect("a new folder");
-    let source = match plan.task {
-        Task::TabularClassification => table(plan, folder),
-        Task::ImageClassification | Task::ImageRegression => images(plan, folder),
+    let plan = plans.first().expect("a plan");
+    let source = if plan.image.is_some() {
+        images(plan, folder)
+    } else if plan.text.is_some() {
+        notes(plans, folder)
+    } else {
+        table(plans, folder)
     };
     SiteRecords {
         name: plan.data_set.clone(),
@@ -52,16 +62,21 @@ fn images(plan: &Plan, folder: &Path) -> Source {
     }
 }
 
-fn table(plan: &Plan, folder: &Path) -> Source {
-    let columns = &plan.table.as_ref().expect("a tabular task").columns;
-    let names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+fn table(plans: &[&Plan], folder: &Path) -> Source {
+    let mut names = Vec::new();
+    for plan in plans {
+        let columns = &plan.table.as_ref().expect("a task about a table").columns;
+        names.extend(columns.iter().map(|column| column.name.as_str()));
+    }
+    names.sort_unstable();
+    names.dedup();
     let mut text = format!("{},outcome\n", names.join(","));
     for number in 0..12 {
         for column in 0..names.len() {
             write!(text, "{},", (number * 5 + column * 3) % 17).expect("a string takes a line");
         }
-        let class = number % plan.classes.len();
-        writeln!(text, "{}", plan.classes[class]).expect("a string takes a line");
+        let classes = &plans[0].classes;
+        writeln!(text, "\"{}\"", classes[number % classes.len()]).expect("a string takes a line");
     }
     let file = folder.join("table.csv");
     fs::write(&file, text).expect("a written file");
@@ -69,5 +84,59 @@ fn table(plan: &Plan, folder: &Path) -> Source {
         file,
         target: "outcome".into(),
         patient: None,
+    }
+}
+
+/// Notes with a mention of each kind that the plans look for, and a relation in every third.
+fn notes(plans: &[&Plan], folder: &Path) -> Source {
+    let mut kinds: Vec<&str> = Vec::new();
+    let (mut labels, mut relations): (&[String], &[String]) = (&[], &[]);
+    for plan in plans {
+        match (plan.task, &plan.pair) {
+            (Task::EntityTagging, _) => kinds.extend(plan.classes.iter().map(String::as_str)),
+            (_, Some(pair)) => {
+                kinds.extend([pair.from.as_str(), pair.to.as_str()]);
+                relations = &plan.classes[1..];
+            }
+            (_, None) => labels = &plan.classes,
+        }
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    let mut lines = String::new();
+    for number in 0..12_usize {
+        let mut text = format!("Note {number} begins.");
+        let mut entities = Vec::new();
+        for (at, kind) in kinds.iter().enumerate() {
+            text += " Then ";
+            let start = text.len();
+            write!(text, "thing{} number{at}", number % 4).expect("a string takes a word");
+            entities.push(json!({ "start": start, "end": text.len(), "kind": kind }));
+            text += ".";
+        }
+        let mut line = json!({
+            "id": format!("note {number}"),
+            "patient": format!("patient {number}"),
+            "text": text,
+            "entities": entities,
+        });
+        if !labels.is_empty() {
+            line["label"] = json!(labels[number % labels.len()]);
+        }
+        if let (Some(kind), 0) = (relations.first(), number % 3) {
+            line["relations"] = json!([{ "kind": kind, "from": 0, "to": 1 }]);
+        }
+        writeln!(lines, "{line}").expect("a string takes a line");
+    }
+    let file = folder.join("notes.jsonl");
+    fs::write(&file, lines).expect("a written file");
+    Source::Notes {
+        path: file,
+        annotations: None,
+        fields: Fields {
+            patient: Some("patient".into()),
+            ..Fields::default()
+        },
+        is_deidentified: false,
     }
 }

@@ -35,8 +35,7 @@ pub(crate) struct Listed {
 pub(crate) enum Located {
     /// A file of its own.
     File(PathBuf),
-    /// In the one file of the source: the patient key under which it is listed, which is unique
-    /// there (`train/7`, or a line).
+    /// In the source: what is unique there (`train/7`, a line, or a file of a folder).
     Within(String),
 }
 
@@ -46,7 +45,8 @@ impl Located {
             Content::File(file) => Self::File(file.clone()),
             Content::Pixels(_) => Self::Within(record.patient.clone()),
             Content::Row(row) => Self::Within(format!("line {}", row.line)),
-            Content::Note(content) => Self::Within(content.note().id.clone()),
+            // Not by the note's own name, which may be its patient's.
+            Content::Note(content) => Self::Within(content.place()),
         }
     }
 }
@@ -96,11 +96,16 @@ impl Manifest {
 
     /// Says that a record is not what it was.
     pub(crate) fn changed(&self, listed: &Listed) -> DataError {
-        let place = match &listed.place {
+        let place = self.place(listed);
+        DataError::Changed { place }
+    }
+
+    /// Where a record lies, for people.
+    pub(crate) fn place(&self, listed: &Listed) -> String {
+        match &listed.place {
             Located::File(file) => file.display().to_string(),
             Located::Within(part) => format!("{}, {part}", self.source),
-        };
-        DataError::Changed { place }
+        }
     }
 
     fn listed_within(&self) -> Result<HashMap<Located, Content>, DataError> {

@@ -96,6 +96,8 @@ pub struct Fields {
     pub relations: Option<String>,
 }
 
+/// Field that usually says whose a note is.
+pub(super) const USUAL_PATIENT: &str = "patient";
 /// Fields that usually hold the text, the likeliest first.
 const USUAL_TEXT: [&str; 3] = ["text", "note", "question"];
 

@@ -93,6 +93,11 @@ impl Content {
         }
     }
 
+    /// Whether it says itself whose it is.
+    pub(crate) fn names_patient(&self) -> bool {
+        matches!(self, Self::Note(content) if content.note().patient.is_some())
+    }
+
     /// What it is, for people.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -212,13 +212,14 @@ fn survey(
     registration: Registration,
     pseudonyms: &PseudonymKey,
 ) -> Result<(Manifest, Report), RegisterError> {
-    let source = registration.source.absolute()?;
+    let mut source = registration.source.absolute()?;
     let label_map = registration
         .label_map
         .as_deref()
         .map(LabelMap::read)
         .transpose()?;
     let Found { records, faults } = list(&source)?;
+    source.name_patients(&records);
     let mut found = Found {
         records: Vec::with_capacity(records.len()),
         faults,

@@ -9,7 +9,7 @@ use std::{
 use consilium_proto::OutOfRange;
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Fields};
+use super::{DataError, Fields, notes::USUAL_PATIENT, records::Record};
 
 /// Where records lie and how to read them. Nothing is copied: images are read from here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,16 @@ impl Source {
             Self::Table { patient, .. } => patient.is_some(),
             Self::Notes { fields, .. } => fields.patient.is_some(),
             Self::ClassFolders { .. } | Self::Npz { .. } => false,
+        }
+    }
+
+    /// Notes may name their patients without being asked to: the field is noted, and from now on has to be there.
+    pub(super) fn name_patients(&mut self, records: &[Record]) {
+        if let Self::Notes { fields, .. } = self
+            && records.iter().any(|record| record.content.names_patient())
+        {
+            let usual = || USUAL_PATIENT.to_owned();
+            fields.patient.get_or_insert_with(usual);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Registered data as training sees it. What the steward sees is tested from outside, in
 //! `tests/data.rs`.
 
+mod note_sets;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
 use consilium_models::{
@@ -17,6 +19,7 @@ use consilium_proto::{Plan, StudyId};
 use super::*;
 use crate::{
     policy::{Noise, Policy},
+    settings::Settings,
     store::Store,
     training::{Preparation, Work, train},
 };
@@ -65,6 +68,14 @@ fn plan() -> Plan {
     Plan::from_toml(PLAN).expect("a sound plan")
 }
 
+/// Without room to keep examples in.
+fn uncached() -> Settings {
+    Settings {
+        cache_mebibytes: 0,
+        ..Settings::default()
+    }
+}
+
 /// Asks on a thread that may block, as training does.
 async fn present(set: &Arc<TrainingSet>) -> Vec<usize> {
     let set = set.clone();
@@ -83,7 +94,7 @@ async fn an_exclusion_holds_from_the_next_batch_on() {
     let study = StudyId::random().expect("randomness");
     let preparation = Preparation::default();
     let set = preparation
-        .prepare(&store, study, &plan(), 1 << 20)
+        .prepare(&store, study, &plan(), &Settings::default())
         .await
         .expect("it fits");
     let mut before = present(&set).await;
@@ -164,7 +175,7 @@ async fn records_are_prepared_as_the_plan_says_and_a_changed_file_is_refused() {
     let store = registered(folder.path()).await;
     let study = StudyId::random().expect("randomness");
     let set = Preparation::default()
-        .prepare(&store, study, &plan(), 0)
+        .prepare(&store, study, &plan(), &uncached())
         .await
         .expect("it fits");
     let mut inputs: Vec<f32> = Vec::new();
@@ -177,7 +188,7 @@ async fn records_are_prepared_as_the_plan_says_and_a_changed_file_is_refused() {
     let file = folder.path().join("heart.csv");
     std::fs::write(&file, TABLE.replace("60", "61")).expect("room");
     let set = Preparation::default()
-        .prepare(&store, study, &plan(), 0)
+        .prepare(&store, study, &plan(), &uncached())
         .await
         .expect("it fits");
     let mut refused = 0;
@@ -192,7 +203,7 @@ async fn records_are_prepared_as_the_plan_says_and_a_changed_file_is_refused() {
     assert_eq!(refused, 1);
     std::fs::write(&file, "who,age,state\np1,40,healthy\n").expect("room");
     let gone = Preparation::default()
-        .prepare(&store, study, &plan(), 0)
+        .prepare(&store, study, &plan(), &uncached())
         .await;
     assert!(gone.is_err_and(|error| error.to_string().contains("has changed")));
 }
@@ -205,7 +216,7 @@ async fn a_plan_of_another_kind_or_with_other_classes_is_refused() {
     let mut other = plan();
     other.classes = vec!["healthy".into(), "dead".into()];
     let refused = Preparation::default()
-        .prepare(&store, study, &other, 0)
+        .prepare(&store, study, &other, &uncached())
         .await;
     let message = refused.err().expect("no such class").to_string();
     assert!(
@@ -215,7 +226,7 @@ async fn a_plan_of_another_kind_or_with_other_classes_is_refused() {
     let mut other = plan();
     other.data_set = "hands".into();
     let refused = Preparation::default()
-        .prepare(&store, study, &other, 0)
+        .prepare(&store, study, &other, &uncached())
         .await;
     assert!(refused.is_err_and(|error| error.to_string().contains("\"hands\"")));
 }
@@ -255,7 +266,7 @@ async fn a_round_is_charged_noised_and_stored_sealed() {
     let network = Arc::new(Network::from_plan(&plan).expect("a network"));
     let weights = network.initial(plan.seed);
     let set = Preparation::default()
-        .prepare(&store, study, &plan, 0)
+        .prepare(&store, study, &plan, &uncached())
         .await
         .expect("it fits");
     let protection = Protection::Private {

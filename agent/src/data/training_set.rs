@@ -13,8 +13,8 @@ use consilium_models::{
     text::Example,
     training::{Examples, LoadError, StopFlag},
 };
-use consilium_proto::Plan;
-use tracing::error;
+use consilium_proto::{Plan, plan::Task};
+use tracing::{error, warn};
 
 use super::{
     DataError, Manifest,
@@ -78,14 +78,23 @@ impl TrainingSet {
             room: AtomicU64::new(cache_bytes),
         };
         let mut patients: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut is_marked = plan.task != Task::EntityTagging;
         for (at, listed) in set.manifest.records.iter().enumerate() {
-            set.road.check_label(&listed.label, &listed.place)?;
+            set.road
+                .check_label(&listed.label, &set.manifest.place(listed))?;
             let count = match set.road.makes_several() {
-                true => set.with_examples(at, |examples| examples.len())?,
+                true => set.with_examples(at, |examples| {
+                    is_marked = is_marked || examples.iter().any(Example::is_marked);
+                    examples.len()
+                })?,
                 false => 1,
             };
             let examples = patients.entry(listed.patient.clone()).or_default();
             examples.extend((0..count).map(|part| (at, part)));
+        }
+        if !is_marked {
+            let kinds = plan.classes.join(", ");
+            warn!(%kinds, "no entity of the kinds that the plan names is marked in this data set");
         }
         set.patients = patients.into_iter().collect();
         Ok(set)
@@ -107,9 +116,10 @@ impl TrainingSet {
         }
         let listed = &self.manifest.records[record];
         let content = &self.contents[record];
+        let place = self.manifest.place(listed);
         let (examples, digest) =
             self.road
-                .examples(content, &listed.label, &listed.patient, &listed.place)?;
+                .examples(content, &listed.label, &listed.patient, &place)?;
         if digest != listed.digest {
             return Err(self.manifest.changed(listed));
         }

@@ -122,7 +122,7 @@ async fn the_optimiser_goes_on_from_its_stored_state() {
     for round in 1..=3 {
         with_updates(round, &blobs).await;
         job(round, plan).run(&blobs).await.expect("sound updates");
-        strategy.apply(SITES, &mean(round), &mut model, &mut state);
+        strategy.apply(3, &mean(round), &mut model, &mut state);
         // A version is f32: what the next round starts from has been rounded.
         model
             .iter_mut()

@@ -1,6 +1,6 @@
 //! Whole studies without network: the real driver, uploads and blobs, on stores that die.
 
-use consilium_proto::{ChunkPlan, ParameterVector, Plan, RoundSpec, Statement};
+use consilium_proto::{ChunkPlan, ParameterVector, Plan, RoundSpec, Statement, plan::Strategy};
 use object_store::memory::InMemory;
 
 mod secure;
@@ -315,6 +315,24 @@ async fn a_study_runs_from_submission_to_release() {
             "spool is tidied"
         );
     }
+}
+
+#[tokio::test]
+async fn where_updates_are_added_up_a_site_that_weighs_more_than_another_is_refused() {
+    let (world, store) = (World::new(), Arc::new(MemoryStore::new()));
+    world.prepare(&*store).await;
+    let process = world.start(store).await.expect("a sound store");
+    let plan = Plan {
+        strategy: Strategy::Sum,
+        ..plan(u32::from(SITES), ROUNDS)
+    };
+    process.submit_as(plan).await.expect("a new study");
+    process.approve().await.expect("they agree");
+    process.perform_all().await.expect("a round opens");
+    assert!(process.answer(&world, 1).await.expect("it weighs 1"));
+    let refused = process.answer(&world, 2).await.expect_err("it weighs 2");
+    let refused = refused.to_string();
+    assert!(refused.contains("weight must be up to 1"), "{refused}");
 }
 
 /// Dies once, before or after each commit there is, and goes on with a new process.

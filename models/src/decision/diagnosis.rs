@@ -9,9 +9,11 @@
 //! | [`diagnostician`] | makes a differential of all three voices |
 //! | [`differential`] | probabilities, reasons, what is missing, what to ask, when nothing is concluded |
 //! | [`layout`] | what may be asked, and where each count of it stands |
+//! | [`columns`] | a table's columns as questions |
 //! | [`evidence_table`] | P(answer given condition), from counts under noise or from knowledge |
 //! | [`question`] | which question tells the conditions apart best |
 
+pub mod columns;
 pub mod diagnostician;
 pub mod differential;
 pub mod evidence_table;

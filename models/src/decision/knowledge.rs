@@ -18,6 +18,7 @@ mod when;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+pub(crate) use self::unit::convert_mass;
 pub use self::{
     concept::{
         BadConceptId, Concept, ConceptId, Conversion, Interval, Kind, Language, Level, Limit,
@@ -101,6 +102,21 @@ impl Knowledge {
     /// All concepts, by id.
     pub fn concepts(&self) -> impl Iterator<Item = &Concept> {
         self.concepts.values()
+    }
+
+    /// What finding things out costs, in units of one plain question: of each finding that the files give a cost,
+    /// or whose deciding tests they give one, of which the dearest counts.
+    pub fn costs(&self) -> BTreeMap<ConceptId, f64> {
+        let of_tests = |concept: &Concept| {
+            let leaves = concept.measured.iter().flat_map(When::leaves);
+            let tests = leaves.filter_map(|leaf| self.concepts.get(leaf.concept()?));
+            tests.filter_map(|test| test.cost).reduce(f64::max)
+        };
+        let costs = self.concepts.values().filter_map(|concept| {
+            let cost = concept.cost.or_else(|| of_tests(concept))?;
+            Some((concept.id.clone(), cost))
+        });
+        costs.collect()
     }
 
     /// Every name of every concept, with its language: what a dictionary looks for in a note.

@@ -3,9 +3,9 @@
 //! What linear classifiers read. Features are words and, if asked for, runs of neighbouring words; in Chinese,
 //! which does not separate words, characters and their runs. Each counts by the root of how often it is there
 //! and goes to a bucket by its hash with a sign by the same hash (Weinberger et al. 2009,
-//! arXiv:0902.2206), so that features that meet cancel as often as they add up; the vector has length 1, which
-//! bounds what one text can add to a gradient. Nothing is learnt from the texts, so that every site gets the
-//! same vector.
+//! arXiv:0902.2206), so that features that meet cancel as often as they add up; all vectors have the same length,
+//! which bounds what one text can add to a gradient. Nothing is learnt from the texts, so that every site gets
+//! the same vector.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +16,10 @@ use super::{
     sentences::sentences,
     words::{Filter, words},
 };
+
+/// Length of a vector. The input of a bias is 1: beside it this is long, so that what a text says has most of the
+/// gradient's norm, which clipping cuts, and steps that suit its words do not make the bias swing.
+const LENGTH: f64 = 4.0;
 
 /// Turns texts into vectors.
 #[derive(Debug, Clone)]
@@ -55,7 +59,7 @@ impl Bag {
         }
     }
 
-    /// The vector of a text: length 1, or all 0 where no word counts.
+    /// The vector of a text: length 4, or all 0 where no word counts.
     pub fn of(&self, text: &str, filter: Filter) -> Vec<f32> {
         let words = filter.apply(text, words(text));
         let title = sentences(text).first().map_or(0, |first| first.end);
@@ -66,7 +70,8 @@ impl Bag {
                 *value += sign * (times as f32).sqrt();
             }
         }
-        normalise(vector)
+        normalise(&mut vector);
+        vector
     }
 
     /// How often each feature is in a text. In the order of hashes, so that sums come out the same
@@ -112,15 +117,15 @@ impl Bag {
     }
 }
 
-fn normalise(mut vector: Vec<f32>) -> Vec<f32> {
+/// Brings a vector to the length that all have; one of zeros stays as it is.
+pub(super) fn normalise(vector: &mut [f32]) {
     let squares: f64 = vector.iter().map(|&value| f64::from(value).powi(2)).sum();
-    let length = squares.sqrt();
-    if length > 0.0 {
-        for value in &mut vector {
-            *value = (f64::from(*value) / length) as f32;
+    if squares > 0.0 {
+        let factor = LENGTH / squares.sqrt();
+        for value in vector {
+            *value = (f64::from(*value) * factor) as f32;
         }
     }
-    vector
 }
 
 #[cfg(test)]
@@ -149,8 +154,10 @@ mod tests {
         bag.count(text, &words, 0).len()
     }
 
+    /// Of vectors as if their length were 1.
     fn product(a: &[f32], b: &[f32]) -> f32 {
-        a.iter().zip(b).map(|(a, b)| a * b).sum()
+        let product: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+        product / (LENGTH * LENGTH) as f32
     }
 
     #[test]
@@ -206,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_a_vector_of_length_one_or_none(
+        fn any_text_has_a_vector_of_the_same_length_or_none(
             text in "[a-cA-C 一-丈é，.]{0,30}", other in any::<String>(), buckets in 1..2_000_usize,
         ) {
             let bag = bag(buckets).with_letters(3).with_first_sentence(4);

@@ -37,6 +37,13 @@ pub struct Example {
     pub target: Target,
 }
 
+impl Example {
+    /// Whether it is a window in which some word belongs to an entity.
+    pub fn is_marked(&self) -> bool {
+        matches!(&self.target, Target::Tags(tags) if tags.iter().any(|&tag| tag != 0))
+    }
+}
+
 /// Written by hand: a note is patient data.
 impl std::fmt::Debug for Example {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,6 +114,19 @@ enum Form {
     Vectors(Vectors),
 }
 
+/// Most numbers that the pairs of one note may take: 64 MB.
+const FLOATS: usize = 16 << 20;
+
+impl Form {
+    /// Numbers of one input.
+    fn length(&self) -> usize {
+        match self {
+            Self::Windows(cutter) => cutter.length(),
+            Self::Vectors(vectors) => vectors.length(),
+        }
+    }
+}
+
 impl Reading {
     /// Follows the plan. `encoder` is the folder of the public encoder that some plans ask for.
     ///
@@ -139,14 +159,13 @@ impl Reading {
             (Form::Windows(cutter), Task::EntityTagging) => Ok(cutter.tagged(note, &self.classes)),
             (_, Task::RelationExtraction) => {
                 let candidates = self.candidates(note);
-                let example = |candidate: &Candidate| {
+                let inputs = self.pair_inputs(note, &candidates);
+                let example = |(candidate, input): (&Candidate, Vec<f32>)| {
                     let class = self.class(&candidate.kind_in(note, self.no_relation()))?;
-                    Ok(Example {
-                        input: self.pair_input(note, candidate),
-                        target: Target::Class(class),
-                    })
+                    let target = Target::Class(class);
+                    Ok(Example { input, target })
                 };
-                candidates.iter().map(example).collect()
+                candidates.iter().zip(inputs).map(example).collect()
             }
             (form, _) => {
                 let label = note.label.as_deref().ok_or(ReadingError::NoLabel)?;
@@ -189,19 +208,30 @@ impl Reading {
         tags::mentions(windows, outputs, &self.classes)
     }
 
-    /// The pairs of a note's entities between which the plan looks for relations.
+    /// The pairs of a note's entities between which the plan looks for relations; of a note with very many as
+    /// many as fit into memory.
     pub fn candidates(&self, note: &Note) -> Vec<Candidate> {
-        match &self.pair {
+        let mut candidates = match &self.pair {
             Some(pair) => pairs::candidates(note, pair),
             None => Vec::new(),
-        }
+        };
+        candidates.truncate((FLOATS / self.form.length().max(1)).max(1));
+        candidates
     }
 
-    /// A pair as what the network takes.
-    pub fn pair_input(&self, note: &Note, candidate: &Candidate) -> Vec<f32> {
+    /// Pairs of a note as what the network takes, in their order, each made when it is asked for.
+    pub fn pair_inputs<'a>(
+        &'a self,
+        note: &'a Note,
+        candidates: &'a [Candidate],
+    ) -> Box<dyn Iterator<Item = Vec<f32>> + 'a> {
+        let pairs = candidates.iter();
         match &self.form {
-            Form::Windows(cutter) => cutter.marked(&note.text, candidate.nearest(note)),
-            Form::Vectors(vectors) => vectors.of_pair(note, candidate),
+            Form::Windows(cutter) => {
+                let windows = cutter.cut(&note.text);
+                Box::new(pairs.map(move |pair| windows.marked(pair.nearest(note))))
+            }
+            Form::Vectors(vectors) => Box::new(pairs.map(|pair| vectors.of_pair(note, pair))),
         }
     }
 

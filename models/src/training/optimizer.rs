@@ -102,8 +102,11 @@ impl<'a> Optimizer<'a> {
         } = self;
         let learning_rate = *learning_rate * schedule.factor(*done, *all) as f32;
         *done += 1;
+        // What the means of Adam are divided by, as they begin at zero.
+        let mut begun = [1.0; 2];
         if let Rule::Adam { steps, .. } = rule {
             *steps += 1;
+            begun = [BETA1, BETA2].map(|decay| 1.0 - decay.powi(*steps));
         }
         for (at, (weight, gradient)) in weights.iter_mut().zip(gradient).enumerate() {
             let gradient = gradient + *proximal * (*weight - start[at]);
@@ -116,13 +119,13 @@ impl<'a> Optimizer<'a> {
                 Rule::Adam {
                     first,
                     second,
-                    steps,
                     weight_decay,
+                    ..
                 } => {
                     first[at] = BETA1 * first[at] + (1.0 - BETA1) * gradient;
                     second[at] = BETA2 * second[at] + (1.0 - BETA2) * gradient * gradient;
-                    let mean = first[at] / (1.0 - BETA1.powi(*steps));
-                    let square = second[at] / (1.0 - BETA2.powi(*steps));
+                    let mean = first[at] / begun[0];
+                    let square = second[at] / begun[1];
                     mean / (square.sqrt() + EPSILON) + *weight_decay * *weight
                 }
             };

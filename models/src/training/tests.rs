@@ -1,3 +1,4 @@
+mod counts;
 mod devices;
 
 use std::{

@@ -58,7 +58,13 @@ pub enum Network {
     },
     /// Counts of each column's values by class, from which classes follow by Bayes' rule with columns taken
     /// as independent (strategy `sum`). One round.
-    NaiveBayes,
+    NaiveBayes {
+        /// Most unusual values of a row that count: 1 to the number of columns. A column's first bin is then its
+        /// usual value, which follows from what is left over, so that a row moves the counts by √(1 + most) at
+        /// most instead of by the root of the number of columns. Default: every value counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        most: Option<usize>,
+    },
 }
 
 fn eight_channels() -> usize {
@@ -109,13 +115,13 @@ impl Network {
             Self::Text { .. } => "text",
             Self::Chain => "chain",
             Self::Tree { .. } => "tree",
-            Self::NaiveBayes => "naive-bayes",
+            Self::NaiveBayes { .. } => "naive-bayes",
         }
     }
 
     /// Whether it is made of histograms instead of layers: a round adds up counts.
     pub fn counts(&self) -> bool {
-        matches!(self, Self::Tree { .. } | Self::NaiveBayes)
+        matches!(self, Self::Tree { .. } | Self::NaiveBayes { .. })
     }
 
     fn takes(&self) -> Takes {
@@ -123,7 +129,7 @@ impl Network {
             Self::CnnSmall | Self::Cnn | Self::ScatterCnn | Self::ResnetGn { .. } => Takes::Images,
             Self::Dense { .. } => Takes::Vectors,
             Self::Text { .. } | Self::Chain => Takes::Words,
-            Self::Tree { .. } | Self::NaiveBayes => Takes::Bins,
+            Self::Tree { .. } | Self::NaiveBayes { .. } => Takes::Bins,
         }
     }
 
@@ -176,7 +182,18 @@ impl Network {
     }
 }
 
+/// Most weights of the table that words are looked up in: 256 MB.
+const TABLE: usize = 1 << 26;
+
 impl Plan {
+    /// Places that words are hashed to; 0 where they are not.
+    fn buckets(&self) -> usize {
+        match self.text {
+            Some(TextInput::Words { buckets, .. }) => buckets,
+            _ => 0,
+        }
+    }
+
     /// Refuses a network that cannot take what the plan feeds it.
     pub(super) fn check_network(&self) -> Result<(), PlanError> {
         let network = &self.network;
@@ -209,6 +226,14 @@ impl Plan {
                 "network.name",
                 "`cnn` needs images of 10 x 10 pixels or more",
             ),
+            (&Network::Text { features, .. }, _) if self.buckets() * features > TABLE => {
+                let reason = format!("and text.buckets make a table of more than {TABLE} weights");
+                unsound("network.features", reason)
+            }
+            (Network::Chain, _) if self.buckets() * self.outputs() > TABLE => {
+                let reason = format!("and classes make a table of more than {TABLE} weights");
+                unsound("text.buckets", reason)
+            }
             (Network::Chain, _) if self.task != Task::EntityTagging => {
                 unsound("network.name", "`chain` is for `entity-tagging`")
             }
@@ -235,6 +260,10 @@ impl Plan {
             let reason = format!("must be {levels}: one for each level of counts");
             return unsound("rounds", reason);
         }
+        if levels > 1 && self.privacy.mode == super::Mode::Distributed {
+            let reason = "`distributed` sums noise on all levels of a tree at once: take `local`";
+            return unsound("privacy.mode", reason);
+        }
         let training = &self.training;
         let is_plain = training.optimizer == super::Optimizer::Sgd
             && training.learning_rate == 1.0
@@ -244,10 +273,16 @@ impl Plan {
             let reason = "counts take 1 step of plain SGD with a learning rate of 1";
             return unsound("training.steps", reason);
         }
-        let columns = self.table.iter().flat_map(|table| &table.columns);
-        if let Some(column) = columns.into_iter().find(|column| column.edges.is_empty()) {
+        let columns = self.table.as_ref().map_or(&[][..], |table| &table.columns);
+        if let Some(column) = columns.iter().find(|column| column.edges.is_empty()) {
             let reason = format!("{:?} needs `edges`: counts are by bins", column.name);
             return unsound("table.columns", reason);
+        }
+        if let Network::NaiveBayes { most: Some(most) } = self.network
+            && !(1..=columns.len()).contains(&most)
+        {
+            let reason = format!("must be 1 to the number of columns ({})", columns.len());
+            return unsound("network.most", reason);
         }
         if self.report.is_some() {
             let reason = "counts are no predictions while they grow: leave it out";

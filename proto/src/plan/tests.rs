@@ -249,3 +249,5 @@ fn a_cosine_rises_and_then_falls_to_nothing() {
     assert!(factors[2..].is_sorted_by(|a, b| a >= b));
     assert_eq!(Schedule::Constant.factor(3, 10), 1.0);
 }
+
+mod text;

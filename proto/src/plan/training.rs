@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PlanError, Task, unsound};
+use crate::round_spec;
 
 /// Work of one site in one round: `steps` optimiser steps on batches drawn by Poisson sampling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -263,9 +264,14 @@ impl Strategy {
 
     /// What a site's update weighs, given the public size of its data set.
     pub fn weight_of(&self, public_size: u64) -> u32 {
+        round_spec::weight_of(public_size).min(self.largest_weight())
+    }
+
+    /// Most that a site's update may weigh: all weigh the same where they are added up.
+    pub fn largest_weight(&self) -> u32 {
         match self {
             Self::Sum => 1,
-            _ => crate::round_spec::weight_of(public_size),
+            _ => round_spec::WEIGHT_LIMIT,
         }
     }
 

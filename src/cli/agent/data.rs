@@ -6,10 +6,11 @@ use std::{path::PathBuf, time::SystemTime};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use consilium_agent::data::{
-    LabelBalance, LabelColumns, Part, PublicSize, Registration, Source, exclude, register,
-    release_labels,
+    Fields, LabelBalance, LabelColumns, Part, PublicSize, Registration, Report, Source, exclude,
+    register, release_labels,
 };
 use consilium_proto::ErrorCode;
+use serde::Serialize;
 use serde_json::json;
 
 use super::Folder;
@@ -80,7 +81,7 @@ pub(in crate::cli) struct Add {
     #[arg(long, value_name = "DIR|NPZ", conflicts_with = "table")]
     images: Option<PathBuf>,
     /// CSV that labels the images
-    #[arg(long, value_name = "FILE.csv", requires = "images")]
+    #[arg(long, value_name = "FILE.csv", requires = "images", group = "labelled")]
     labels: Option<PathBuf>,
     /// Column of the labels' CSV that is the image's path, relative to --images
     #[arg(
@@ -90,15 +91,12 @@ pub(in crate::cli) struct Add {
         requires = "labels"
     )]
     path_column: String,
-    /// Column of the labels' CSV that is the label
-    #[arg(
-        long,
-        value_name = "COLUMN",
-        default_value = "label",
-        requires = "labels"
-    )]
-    label_column: String,
-    /// Column that says whose record each row is; without it every record is its own patient
+    /// Column of the labels' CSV, or field of the notes, that is the label [default: label]
+    #[arg(long, value_name = "COLUMN", requires = "labelled")]
+    label_column: Option<String>,
+    /// Column or field that says whose record each one is; without it every record is its own patient
+    ///
+    /// Of notes, a field named `patient` is taken where this is not given.
     #[arg(long, value_name = "COLUMN")]
     patient_column: Option<String>,
     /// Part of an npz: train, val or test
@@ -115,6 +113,30 @@ pub(in crate::cli) struct Add {
     /// Column of the table that is the label
     #[arg(long, value_name = "COLUMN", requires = "table")]
     target: Option<String>,
+    /// Notes: a folder of .txt, or a .txt, .jsonl, .csv, .conll or .pubtator file, all UTF-8
+    ///
+    /// They are de-identified before anything is trained on them, each time, in memory; the files stay as
+    /// they are.
+    #[arg(long, value_name = "DIR|FILE", group = "labelled", conflicts_with_all = ["images", "table"])]
+    notes: Option<PathBuf>,
+    /// Where brat's .ann files lie, if not beside the .txt files
+    #[arg(long, value_name = "DIR|FILE.ann", requires = "notes")]
+    annotations: Option<PathBuf>,
+    /// Field or column with a note's text; of several, each begins a line [default: text, note or question]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    text_field: Vec<String>,
+    /// Field or column that names a note [default: id, if it is there]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    id_field: Option<String>,
+    /// Field of JSON lines with a note's entities [default: entities, if it is there]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    entities_field: Option<String>,
+    /// Field of JSON lines with a note's relations [default: relations, if it is there]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    relations_field: Option<String>,
+    /// Declare that nothing in the notes names a patient: they are trained on as they are
+    #[arg(long, requires = "notes")]
+    already_deidentified: bool,
     /// CSV from local labels to the classes that plans name
     #[arg(long, value_name = "FILE.csv")]
     label_map: Option<PathBuf>,
@@ -212,9 +234,16 @@ fn print_labels(balance: &LabelBalance) -> Result<()> {
 
 impl Add {
     async fn run(self) -> Result<()> {
+        let source = self.source()?;
+        let deidentified = match &source {
+            Source::Notes {
+                is_deidentified, ..
+            } => Some(*is_deidentified),
+            _ => None,
+        };
         let registration = Registration {
             name: self.name.clone(),
-            source: self.source()?,
+            source,
             label_map: self.label_map.clone(),
             public_size: match (self.public_size, self.noisy_size) {
                 (Some(size), _) => PublicSize::Declared(size),
@@ -230,14 +259,30 @@ impl Add {
         let report = register(&store, &policy, registration, SystemTime::now()).await;
         store.close().await;
         let report = report?;
-        match self.json {
-            true => output::json(&report),
-            false => output::line(report.to_string().trim_end()),
+        if self.json {
+            return output::json(&Registered {
+                report: &report,
+                declared_deidentified: deidentified,
+            });
+        }
+        output::line(report.to_string().trim_end())?;
+        match deidentified {
+            Some(true) => output::line(
+                "declared free of what names patients: nothing is taken out of these notes before \
+                 training, and nobody checks that",
+            ),
+            Some(false) => output::line(
+                "before anything is trained on these notes, what names patients is taken out",
+            ),
+            None => Ok(()),
         }
     }
 
     fn source(&self) -> Result<Source> {
         let patient = self.patient_column.clone();
+        if let Some(path) = &self.notes {
+            return Ok(self.notes(path.clone()));
+        }
         match (&self.images, &self.labels, &self.table, &self.target) {
             (_, _, Some(file), Some(target)) => Ok(Source::Table {
                 file: file.clone(),
@@ -249,13 +294,16 @@ impl Add {
                 labels: labels.clone(),
                 columns: LabelColumns {
                     path: self.path_column.clone(),
-                    label: self.label_column.clone(),
+                    label: match &self.label_column {
+                        Some(label) => label.clone(),
+                        None => LabelColumns::default().label,
+                    },
                     patient,
                 },
             }),
             (Some(_), None, ..) if patient.is_some() => refuse(
                 ErrorCode::Invalid,
-                "--patient-column names a column of --labels or --table",
+                "--patient-column names a column of --labels or --table, or a field of --notes",
             ),
             (Some(images), None, ..) if images.is_file() => Ok(Source::Npz {
                 file: images.clone(),
@@ -267,10 +315,35 @@ impl Add {
             }),
             _ => refuse(
                 ErrorCode::Invalid,
-                "give --images (and --labels), or --table and --target",
+                "give --images (and --labels), --table and --target, or --notes",
             ),
         }
     }
+
+    fn notes(&self, path: PathBuf) -> Source {
+        Source::Notes {
+            path,
+            annotations: self.annotations.clone(),
+            fields: Fields {
+                text: self.text_field.clone(),
+                id: self.id_field.clone(),
+                patient: self.patient_column.clone(),
+                label: self.label_column.clone(),
+                entities: self.entities_field.clone(),
+                relations: self.relations_field.clone(),
+            },
+            is_deidentified: self.already_deidentified,
+        }
+    }
+}
+
+/// What a registration found, and what the steward declared of notes.
+#[derive(Serialize)]
+struct Registered<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declared_deidentified: Option<bool>,
 }
 
 async fn list(folder: &Folder, as_json: bool) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::{
     demo::{Split, material::HospitalFolder, real},
     failure::{Interrupted, refuse},
     output,
-    scoring::{self, Figures, Means, Scorer},
+    scoring::{self, Figures, Interview, Means, Questions, Scorer},
     signals::stop_on_signals,
     simulation::{Records, Simulation},
 };
@@ -43,6 +43,21 @@ pub(in crate::cli) struct Options {
     /// Folder of the public text encoder, for plans that ask for one
     #[arg(long, value_name = "DIR", requires = "site")]
     text_encoder: Option<PathBuf>,
+    /// Ask the rows of --score so many questions, each time the one that tells most, and score the answer
+    /// after each: for naive-bayes
+    #[arg(long, value_name = "N", requires = "score")]
+    questions: Option<usize>,
+    /// Columns whose values are known before the first question
+    #[arg(
+        long,
+        value_name = "COLUMN,COLUMN",
+        value_delimiter = ',',
+        requires = "questions"
+    )]
+    known: Vec<String>,
+    /// Column that names one more column whose value is known: what the patient came with
+    #[arg(long, value_name = "COLUMN", requires = "questions")]
+    complaint: Option<String>,
     /// How training pictures go to the hospitals
     #[arg(long, value_enum, default_value_t = Split::Iid)]
     split: Split,
@@ -67,6 +82,8 @@ struct Run {
     figures: Figures,
     /// AUC of the versions that were scored.
     curve: Vec<(f64, f64)>,
+    /// Accuracy after 0, 1, … questions, where any were to be asked.
+    by_questions: Option<Vec<f64>>,
     seconds: f64,
 }
 
@@ -100,6 +117,9 @@ pub(super) async fn run(options: Options) -> Result<()> {
     }
     if !options.form.json {
         output::line(table(&runs))?;
+        if options.questions.is_some() {
+            output::line(by_questions(&runs))?;
+        }
     }
     match &options.picture {
         Some(picture) => draw(options.part, picture, runs),
@@ -110,6 +130,7 @@ pub(super) async fn run(options: Options) -> Result<()> {
 /// Runs one plan to its end; Ctrl-C stops it within a microbatch.
 async fn one(options: &Options, plan: Plan, stop: &CancellationToken) -> Result<Run> {
     let (hospitals, scorer) = options.material(&plan)?;
+    let interview = options.interview(&plan)?;
     let keeps_curve = options.picture.is_some();
     let flag = StopFlag::default();
     let raised = flag.clone();
@@ -131,7 +152,10 @@ async fn one(options: &Options, plan: Plan, stop: &CancellationToken) -> Result<
             simulation.next(&raised)?;
         }
         let figures = score(&simulation)?;
+        let weights = simulation.weights();
+        let by_questions = interview.map(|interview| interview.accuracies(weights));
         Ok(Run {
+            by_questions: by_questions.transpose()?,
             name: plan.name,
             rounds: plan.rounds,
             epsilon: simulation.epsilon(),
@@ -179,6 +203,23 @@ impl Options {
         let scorer = Scorer::open(plan, score, self.part, means)?;
         Ok((records(plan, sources.into_iter(), means)?, scorer))
     }
+
+    /// Whom to ask, where questions are to be asked.
+    fn interview(&self, plan: &Plan) -> Result<Option<Interview>> {
+        let (Some(most), Some(score)) = (self.questions, &self.score) else {
+            return Ok(None);
+        };
+        let means = Means {
+            target: self.target.as_deref(),
+            encoder: None,
+        };
+        let questions = Questions {
+            most,
+            known: &self.known,
+            complaint: self.complaint.as_deref(),
+        };
+        Interview::open(plan, score, means, questions).map(Some)
+    }
 }
 
 fn records(
@@ -201,6 +242,7 @@ impl Run {
             "epsilon": self.epsilon,
             "part": part.name(),
             "scores": self.figures,
+            "accuracy_by_questions": self.by_questions,
             "seconds": self.seconds,
         })
     }
@@ -221,6 +263,25 @@ fn table(runs: &[Run]) -> String {
             number(run.figures.loss),
         ]
     }));
+    output::table(&rows)
+}
+
+/// Accuracy after each question.
+fn by_questions(runs: &[Run]) -> String {
+    let rows = runs.iter().filter_map(|run| {
+        let shares = run.by_questions.as_ref()?.iter();
+        let shares = shares.map(|share| format!("{share:.3}"));
+        Some(std::iter::once(run.name.clone()).chain(shares).collect())
+    });
+    let mut rows: Vec<Vec<String>> = rows.collect();
+    let asked = rows.first().map_or(0, |row| row.len() - 1);
+    let header = (0..asked).map(|asked| asked.to_string());
+    rows.insert(
+        0,
+        std::iter::once("questions".to_owned())
+            .chain(header)
+            .collect(),
+    );
     output::table(&rows)
 }
 

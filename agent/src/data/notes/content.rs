@@ -9,7 +9,7 @@ use consilium_privacy::{
 };
 use consilium_proto::Digest;
 
-use super::{super::DataError, ReadNote};
+use super::{super::DataError, Place, ReadNote};
 use crate::settings::IdentifierLists;
 
 /// A note of a source. Cheap to clone.
@@ -34,6 +34,18 @@ impl NoteContent {
 
     pub(crate) fn note(&self) -> &Note {
         &self.0.note
+    }
+
+    /// Where in its source it lies: a line, or a file of a folder.
+    pub(crate) fn place(&self) -> String {
+        match &self.0.place {
+            Place::Line { line, .. } => format!("line {line}"),
+            Place::File(file) => {
+                let name = file.file_name().unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            }
+            Place::Index { index, .. } => format!("number {index}"),
+        }
     }
 
     /// Digest of text and marks. Lengths go first, so that nothing can shift a boundary.

@@ -5,7 +5,9 @@ use std::{collections::HashMap, path::Path};
 use consilium_models::text::Argument;
 use serde_json::{Map, Value};
 
-use super::{Fields, Names, NotesError, Patients, Place, ReadNote, USUAL_TEXT, draft::Draft};
+use super::{
+    Fields, Names, NotesError, Patients, Place, ReadNote, USUAL_PATIENT, USUAL_TEXT, draft::Draft,
+};
 
 /// Longest line that is parsed, in bytes: what is made of it in memory may be ten times as large.
 const LINE_LIMIT: usize = 64 << 20;
@@ -73,7 +75,7 @@ fn record(object: &Object, fields: &Fields, line: u64) -> Result<(Draft, usize),
     let text = text_of(object, fields)?;
     let id = name(object, fields.id.as_deref(), "id")?;
     let mut draft = Draft::new(id.unwrap_or_else(|| format!("line {line}")), text)?;
-    draft.set_patient(name(object, fields.patient.as_deref(), "patient")?);
+    draft.set_patient(name(object, fields.patient.as_deref(), USUAL_PATIENT)?);
     let label = fields.label.as_deref().unwrap_or("label");
     draft.set_label(word(object, label)?.filter(|label| !label.trim().is_empty()));
     let entities = fields.entities.as_deref().unwrap_or("entities");

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use csv::StringRecord;
 
-use super::{Fields, Names, NotesError, Patients, Place, ReadNote, USUAL_TEXT, draft::Draft};
+use super::{
+    Fields, Names, NotesError, Patients, Place, ReadNote, USUAL_PATIENT, USUAL_TEXT, draft::Draft,
+};
 
 /// Reads all rows.
 ///
@@ -115,7 +117,7 @@ impl Columns {
         let columns = Self {
             text,
             id: column(&fields.id, "id")?,
-            patient: column(&fields.patient, "patient")?,
+            patient: column(&fields.patient, USUAL_PATIENT)?,
             label: column(&fields.label, "label")?,
         };
         for at in columns.all() {

@@ -5,9 +5,13 @@
 
 use std::fmt;
 
+use consilium_proto::plan::Column;
 use serde::{Deserialize, Serialize};
 
-use crate::decision::facts::Answer;
+use crate::decision::{
+    facts::Answer,
+    tree::{Tree, Turn},
+};
 
 /// Which model speaks, so that its training can be looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +63,53 @@ pub struct Step {
     pub threshold: Option<f64>,
 }
 
+impl Opinion {
+    /// What a tree says of a patient whose columns lie in these bins: one opinion a class, in the order of
+    /// `classes`, all by the same path. `facts` has the place of the fact behind each column; a column without
+    /// one was not known, and the tree went the way of the plan's constant for missing values.
+    pub fn of_tree(
+        model: &ModelIdentity,
+        tree: &Tree,
+        classes: &[String],
+        columns: &[Column],
+        bins: &[usize],
+        facts: &[Option<usize>],
+    ) -> Vec<Self> {
+        let (turns, _) = tree.path(bins);
+        let steps = turns
+            .iter()
+            .filter_map(|turn| Step::of(*turn, columns, facts));
+        let path: Vec<Step> = steps.collect();
+        let probabilities = tree.probabilities(bins);
+        let opinion = |(class, probability): (&String, f64)| Self {
+            model: model.clone(),
+            condition: class.clone(),
+            probability: Probability(probability.clamp(0.0, 1.0)),
+            path: path.clone(),
+        };
+        classes.iter().zip(probabilities).map(opinion).collect()
+    }
+}
+
+impl Step {
+    /// None where the turn is about a column or an edge that is not there.
+    fn of(turn: Turn, columns: &[Column], facts: &[Option<usize>]) -> Option<Self> {
+        let column = columns.get(turn.split.column)?;
+        let threshold = *column.edges.get(turn.split.bin)?;
+        let fact = facts.get(turn.split.column).copied().flatten();
+        Some(Self {
+            question: format!("{}: {threshold} or above?", column.name),
+            fact,
+            outcome: match (fact, turn.is_above) {
+                (None, _) => Answer::Unknown,
+                (Some(_), true) => Answer::Yes,
+                (Some(_), false) => Answer::No,
+            },
+            threshold: Some(f64::from(threshold)),
+        })
+    }
+}
+
 impl Probability {
     /// The number.
     pub fn number(self) -> f64 {
@@ -93,6 +144,7 @@ impl fmt::Debug for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::tree::Shape;
 
     #[test]
     fn what_is_no_probability_is_refused() {
@@ -125,5 +177,56 @@ mod tests {
         };
         let shown = format!("{opinion:?} {:?}", opinion.path);
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_tree_says_by_which_edges_it_came_to_its_classes() {
+        let column = |name: &str, edges: &[f32]| Column {
+            name: name.into(),
+            mean: 50.0,
+            deviation: 10.0,
+            missing: 0.0,
+            edges: edges.to_vec(),
+        };
+        let columns = [column("fever", &[0.5]), column("age", &[18.0, 65.0])];
+        let shape = Shape {
+            columns: 2,
+            bins: 3,
+            classes: 2,
+        };
+        // All with and without fever are alike; 30 above 65 are ill, 30 in either bin below are not.
+        let histogram = vec![
+            30.0, 15.0, 30.0, 15.0, 0.0, 0.0, 30.0, 0.0, 30.0, 0.0, 0.0, 30.0,
+        ];
+        let tree = Tree::grow(shape, &[histogram]);
+        let model = ModelIdentity {
+            name: "tree".into(),
+            version: "1".into(),
+            sha256: "00".into(),
+        };
+        let classes = ["well", "ill"].map(str::to_owned);
+        let opinions = |facts| Opinion::of_tree(&model, &tree, &classes, &columns, &[1, 2], facts);
+        let [well, ill] = &opinions(&[None, Some(7)])[..] else {
+            panic!("two classes");
+        };
+        assert_eq!(
+            (well.condition.as_str(), ill.condition.as_str()),
+            ("well", "ill")
+        );
+        assert!((ill.probability.number() - 31.0 / 32.0).abs() < 1e-12);
+        assert!((well.probability.number() - 1.0 / 32.0).abs() < 1e-12);
+        let step = Step {
+            question: "age: 65 or above?".into(),
+            fact: Some(7),
+            outcome: Answer::Yes,
+            threshold: Some(65.0),
+        };
+        assert!(ill.path == [step.clone()] && well.path == [step.clone()]);
+        let unknown = Step {
+            fact: None,
+            outcome: Answer::Unknown,
+            ..step
+        };
+        assert!(opinions(&[None, None])[1].path == [unknown]);
     }
 }

@@ -66,6 +66,10 @@ pub struct Concept {
     /// Most of a drug in one dose and in a day.
     #[serde(default)]
     pub limit: Option<Limit>,
+    /// What finding it out costs, in units of one plain question; of findings and tests only. Above 0; without
+    /// it 1.
+    #[serde(default)]
+    pub cost: Option<f64>,
     /// Said on purpose: takes the place of an entry of the same id in an earlier file.
     #[serde(default)]
     pub replaces: bool,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConceptId, EntryId, When, unit};
+use super::{ConceptId, EntryId, When};
 
 /// One way to treat a condition, as a guideline has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,10 +193,5 @@ impl Dose {
             capped(self.amount),
             capped(self.up_to.unwrap_or(self.amount)),
         ))
-    }
-
-    /// An amount of this dose in another unit of mass; none where the two do not convert.
-    pub fn in_unit(&self, amount: f64, unit: &str) -> Option<f64> {
-        unit::convert_mass(amount, &self.unit, unit)
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::decision::{
     facts::Answer,
-    knowledge::{ConceptId, Dose, Interaction, Kind, Knowledge, Severity},
+    knowledge::{ConceptId, Interaction, Kind, Knowledge, Severity, convert_mass},
 };
 
 /// What the checks of one thing found, and what they would have to know.
@@ -252,7 +252,7 @@ impl Bedside<'_> {
             basis: Basis::Source(source.clone()),
         };
         let name = self.name(drug);
-        let Some(amount) = in_unit(amount, unit, &limit.unit) else {
+        let Some(amount) = convert_mass(amount, unit, &limit.unit) else {
             let (given, most) = (unit, &limit.unit);
             return vec![finding(format!(
                 "{name}: the dose is in {given} and the most that may be given in {most}, which do not convert."
@@ -275,21 +275,6 @@ impl Bedside<'_> {
         }
         findings
     }
-}
-
-/// An amount in another unit of mass; none where the two do not convert.
-pub(super) fn in_unit(amount: f64, unit: &str, wanted: &str) -> Option<f64> {
-    let dose = Dose {
-        when: None,
-        amount,
-        up_to: None,
-        unit: unit.to_owned(),
-        per_kg: false,
-        maximum: None,
-        frequency: String::new(),
-        times_a_day: None,
-    };
-    dose.in_unit(amount, wanted)
 }
 
 /// An amount as it is shown: at most two places behind the point.

@@ -8,7 +8,7 @@ use super::{
     Basis, Because, Check, Finding, Need, Options, PlannedStep, Role, Scores, TreatmentOption,
     Unknown,
     bedside::Bedside,
-    checks::{in_unit, shown},
+    checks::shown,
     option::DrugChecks,
     plan,
     score::{self, Worth},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::decision::{
     facts::Quantity,
-    knowledge::{ConceptId, EntryId, Kind, Line, Severity},
+    knowledge::{ConceptId, EntryId, Kind, Line, Severity, convert_mass},
 };
 
 /// One drug of a plan that somebody made.
@@ -290,7 +290,7 @@ impl Bedside<'_> {
             .filter(|(_, step)| step.give == given.drug)
             .filter_map(|(_, step)| {
                 let usual = step.amount()?;
-                let amount = in_unit(amount, unit, &usual.unit)?;
+                let amount = convert_mass(amount, unit, &usual.unit)?;
                 // Both a day where both are known: 500 mg twice is 1 g once.
                 let (times, usual_times) = given
                     .times_a_day

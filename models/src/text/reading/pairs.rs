@@ -6,6 +6,7 @@ use consilium_proto::plan::{Pair, Within};
 
 use crate::text::{
     Argument, Entity, Note, Span,
+    bag::normalise,
     features::{Buckets, hash},
     sentences::sentences,
     words::words,
@@ -188,7 +189,7 @@ const STEM: usize = 6;
 const SHARED: usize = 6;
 
 /// What is known of a pair: where and how often its things are mentioned, and the words around and between.
-/// Each of these is hashed to a place of the vector, with a sign; the vector has length 1.
+/// Each of these is hashed to a place of the vector, with a sign; the vector is as long as that of a bag.
 pub(super) fn vector(note: &Note, pair: &Candidate, buckets: Buckets) -> Vec<f32> {
     let mut features = Features {
         buckets,
@@ -255,8 +256,9 @@ pub(super) fn vector(note: &Note, pair: &Candidate, buckets: Buckets) -> Vec<f32
     {
         features.has("to", "name", &stem(word));
     }
-    for &sentence in shared.iter().take(SHARED) {
-        for word in words_in(sentences[sentence]) {
+    let shared = shared.iter().filter_map(|&at| sentences.get(at));
+    for &sentence in shared.take(SHARED) {
+        for word in words_in(sentence) {
             features.has("both", "sentence", &stem(word));
         }
     }
@@ -329,15 +331,7 @@ impl Features {
     }
 
     fn into_vector(mut self) -> Vec<f32> {
-        let length = self
-            .vector
-            .iter()
-            .map(|value| value * value)
-            .sum::<f32>()
-            .sqrt();
-        if length > 0.0 {
-            self.vector.iter_mut().for_each(|value| *value /= length);
-        }
+        normalise(&mut self.vector);
         self.vector
     }
 }

@@ -161,8 +161,8 @@ fn markers_stand_before_the_two_entities() {
     let plan = plan("relation-extraction", "[\"none\", \"CID\"]", &rest);
     let reading = Reading::from_plan(&plan, None).expect("a reading");
     let note = note();
-    let pair = &reading.candidates(&note)[0];
-    let input = reading.pair_input(&note, pair);
+    let pairs = reading.candidates(&note);
+    let input = reading.pair_inputs(&note, &pairs).next().expect("a pair");
     let slots = input.len() / 8;
     let firsts: Vec<usize> = input.chunks(slots).map(|row| row[0] as usize).collect();
     // "[1] Aspirin and [2] bleeding . The"

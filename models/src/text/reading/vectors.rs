@@ -92,6 +92,14 @@ impl Vectors {
         }
     }
 
+    /// Numbers of a vector.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Bag { buckets, .. } => buckets.count(),
+            Self::Encoder { encoder, .. } => encoder.config().hidden,
+        }
+    }
+
     /// # Errors
     /// An encoder that cannot read it.
     pub(super) fn of(&self, text: &str) -> Result<Vec<f32>, ReadingError> {

@@ -1,6 +1,6 @@
 //! Windows of words or pieces, in order.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range};
 
 use consilium_proto::plan::TextInput;
 
@@ -60,6 +60,11 @@ impl Cutter {
         }
     }
 
+    /// Numbers of a window.
+    pub(super) fn length(&self) -> usize {
+        self.alphabet.window * self.alphabet.slots
+    }
+
     /// Overlapping windows over all words; none of a text without words.
     pub(super) fn cut(&self, text: &str) -> Windows {
         let (words, numbers) = self.numbered(text);
@@ -114,43 +119,46 @@ impl Cutter {
         };
         windows.ranges.iter().map(example).collect()
     }
+}
 
+impl Windows {
     /// One window around two entities, a marker before each. Where they are too far apart for a window, it
     /// begins with the first.
-    pub(super) fn marked(&self, text: &str, pair: [Span; 2]) -> Vec<f32> {
+    pub(super) fn marked(&self, pair: [Span; 2]) -> Vec<f32> {
         let Alphabet {
             slots,
             window,
             markers,
             ..
         } = self.alphabet;
-        let (words, numbers) = self.numbered(text);
-        let mut rows: Vec<(usize, Vec<f32>)> = numbers
-            .chunks_exact(slots)
-            .map(<[f32]>::to_vec)
-            .enumerate()
-            .collect();
-        let place = |span: Span| words.partition_point(|word| word.end <= span.start);
-        let mut places: Vec<(usize, usize)> = pair.map(place).into_iter().zip(markers).collect();
-        // From the back, so that the first insertion does not move the second's place.
-        places.sort_by_key(|&(place, _)| std::cmp::Reverse(place));
-        for &(place, marker) in &places {
+        let place = |span: Span| self.words.partition_point(|word| word.end <= span.start);
+        let [from, to] = pair.map(place);
+        let mut marks = [(to, markers[1]), (from, markers[0])];
+        marks.sort_by_key(|&(place, _)| place);
+        let [(first, before_first), (last, before_last)] = marks;
+        let needed = last - first + 2;
+        let start = first.saturating_sub(window.saturating_sub(needed) / 2);
+        let length = window * slots;
+        let mut input = Vec::with_capacity(length);
+        let mut add = |numbers: &[f32]| {
+            let room = length - input.len();
+            input.extend(numbers.iter().take(room));
+        };
+        let marker = |marker: usize| {
             let mut row = vec![0.0; slots];
             row[0] = marker as f32;
-            rows.insert(place.min(rows.len()), (place, row));
-        }
-        let [last, first] = [places[0].0, places[1].0];
-        let needed = last - first + 2;
-        let before = window.saturating_sub(needed) / 2;
-        let start = first.saturating_sub(before);
-        let rows = rows.into_iter().skip(start).take(window);
-        let mut input: Vec<f32> = rows.flat_map(|(_, row)| row).collect();
-        input.resize(window * slots, 0.0);
+            row
+        };
+        let numbers = |words: Range<usize>| &self.numbers[words.start * slots..words.end * slots];
+        add(numbers(start..first));
+        add(&marker(before_first));
+        add(numbers(first..last));
+        add(&marker(before_last));
+        add(numbers(last..self.words.len()));
+        input.resize(length, 0.0);
         input
     }
-}
 
-impl Windows {
     /// Where each word lies in the text as it is written.
     pub fn words(&self) -> &[Span] {
         &self.words
@@ -177,24 +185,25 @@ impl Windows {
     pub(super) fn stitched(&self, outputs: &[f32], numbers: usize) -> Vec<f32> {
         let mut stitched = Vec::with_capacity(self.words.len() * numbers);
         for word in 0..self.words.len() {
-            let margin = |range: &Range<usize>| match range.contains(&word) {
+            // The windows that hold it: both their starts and their ends ascend.
+            let first = self.ranges.partition_point(|range| range.end <= word);
+            let last = self.ranges.partition_point(|range| range.start <= word);
+            let margin = |&window: &usize| {
+                let range = &self.ranges[window];
                 // The ends of the text are no edges.
-                true => {
-                    let before = match range.start {
-                        0 => usize::MAX,
-                        start => word - start,
-                    };
-                    let after = match range.end == self.words.len() {
-                        true => usize::MAX,
-                        false => range.end - 1 - word,
-                    };
-                    before.min(after) as isize
-                }
-                false => -1,
+                let before = match range.start {
+                    0 => usize::MAX,
+                    start => word - start,
+                };
+                let after = match range.end == self.words.len() {
+                    true => usize::MAX,
+                    false => range.end - 1 - word,
+                };
+                (before.min(after), Reverse(window))
             };
-            let margins = self.ranges.iter().map(margin).enumerate();
-            let best = margins.max_by_key(|&(at, margin)| (margin, std::cmp::Reverse(at)));
-            let Some((window, _)) = best else { continue };
+            let Some(window) = (first..last).max_by_key(margin) else {
+                continue;
+            };
             let at = window * self.alphabet.window + word - self.ranges[window].start;
             match outputs.get(at * numbers..(at + 1) * numbers) {
                 Some(answers) => stitched.extend_from_slice(answers),

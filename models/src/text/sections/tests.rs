@@ -127,7 +127,7 @@ fn no_heading_is_of_two_kinds() {
         .values()
         .filter_map(toml::Value::as_array)
         .map(Vec::len);
-    assert_eq!(HEADINGS.len(), listed.sum());
+    assert_eq!(HEADINGS.len(), listed.sum::<usize>());
     assert!(
         HEADINGS
             .keys()

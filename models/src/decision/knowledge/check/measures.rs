@@ -25,6 +25,19 @@ pub(super) fn check(entries: &Entries, knowledge: &Knowledge, report: &mut Repor
         if it.entry.limit.is_some() && kind != Kind::Drug {
             report.add(it, "only drugs have a limit", "leave limit out");
         }
+        if let Some(cost) = it.entry.cost {
+            if !matches!(kind, Kind::Finding | Kind::Test) {
+                let what = "only findings and tests have a cost";
+                report.add(it, what, "leave cost out");
+            } else if !(cost.is_finite() && cost > 0.0) {
+                let what = format!("the cost {cost} is not above 0");
+                report.add(
+                    it,
+                    what,
+                    "give what it costs, in units of one plain question",
+                );
+            }
+        }
         if it.entry.measured.is_some() && !matches!(kind, Kind::Finding | Kind::Condition) {
             let what = "only findings and conditions are decided by a measurement";
             report.add(it, what, "leave measured out");

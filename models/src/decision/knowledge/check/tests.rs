@@ -853,3 +853,37 @@ proptest! {
         let _ = Knowledge::check(&[file("random.toml", text)]);
     }
 }
+
+#[test]
+fn a_cost_is_above_0_and_of_findings_and_tests() {
+    let concept = |id: &str, cost: &str| {
+        format!("[[concept]]\nid = \"{id}\"\nnames.en = [\"new one\"]\ncost = {cost}\n")
+    };
+    assert_eq!(problems(&concept("finding.new", "2.5")), []);
+    for cost in ["0", "-1", "nan", "inf"] {
+        let text = concept("finding.new", cost);
+        finds(&text, 1, "concept finding.new", &["cost", "above 0"]);
+    }
+    let text = concept("condition.new", "2");
+    finds(&text, 1, "concept condition.new", &["findings and tests"]);
+}
+
+#[test]
+fn a_finding_costs_what_the_dearest_test_that_decides_it_costs() {
+    let text = with_header(
+        "[[concept]]\nid = \"test.mri\"\nnames.en = [\"MRI score\"]\ncost = 20\n\
+         measure = { unit = \"\", possible = { low = 0, high = 10 } }\n\
+         [[concept]]\nid = \"finding.bright\"\nnames.en = [\"bright\"]\n\
+         measured = { any = [{ test = \"test.mri\", above = 5, unit = \"\" }, { test = \"test.crp\", above = 5, unit = \"mg/L\" }] }\n\
+         [[concept]]\nid = \"finding.cheap\"\nnames.en = [\"cheap\"]\ncost = 0.5\n\
+         measured = { test = \"test.mri\", above = 5, unit = \"\" }\n",
+    );
+    let knowledge = Knowledge::from_files(&[file("base.toml", BASE), file("site.toml", text)]);
+    let costs = knowledge.expect("sound").costs();
+    let of = |id: &str| costs.get(&id.parse::<ConceptId>().expect("an id")).copied();
+    assert_eq!(
+        (of("finding.bright"), of("finding.cheap")),
+        (Some(20.0), Some(0.5))
+    );
+    assert_eq!((of("test.mri"), of("finding.fever")), (Some(20.0), None));
+}
