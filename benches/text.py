@@ -5,13 +5,13 @@
     python3 benches/text.py DATA [--only ncbi-disease,...] [--epsilons inf,8,3,1] [--seeds 1,2,3] [--part val]
 
 DATA holds medical_abstracts/, zh_internal_medicine_qa/, ncbi_disease/, bc5cdr/, meddocan/ and
-heart_disease_4hospitals/. Every plan is that of examples/, but for what CHANGES below says of an epsilon. Every run is
-a `consilium study simulate`: the agents' training, charges and noise, the coordinator's strategy, one process.
+heart_disease_4hospitals/. Every plan is that of examples/, but for what CHANGES below says of an epsilon. Every run
+is a `consilium study simulate`: the agents' training, charges and noise, the coordinator's strategy, one process.
 
 Training records are dealt to four hospitals by the SHA-256 of their ids; heart disease has four hospitals of its own.
-Where a set has no test part of its own, the last fifth in that order is held out. --part val trains without a
-part of the training records (the set's own dev part, else the last fifth of what training has) and scores on that: it is
-what settings are chosen by. Needs Python 3.11, no packages.
+Where a set has no test part of its own, the last fifth in that order is held out. --part val trains without a part of
+the training records (the set's own dev part, else the last fifth of what training has) and scores on that: it is what
+settings are chosen by. Needs Python 3.11, no packages.
 """
 import argparse, csv, hashlib, json, os, statistics, subprocess, sys, tempfile, tomllib
 
@@ -157,27 +157,49 @@ TASKS = {
     "bc5cdr": (conll("bc5cdr"), "document", "f1", {}),
     "bc5cdr-chemical": (conll("bc5cdr"), "document", "f1", {"inf": 0.75}),
     "bc5cdr-disease": (conll("bc5cdr"), "document", "f1", {"inf": 0.65}),
+    "ncbi-disease-transformer": (conll("ncbi_disease"), "document", "f1", {}),
+    "medical-abstracts-transformer": (medical_abstracts, "abstract", "accuracy", {}),
     "bc5cdr-relations": (relations, "document", "f1", {"inf": 0.45}),
     "meddocan": (meddocan, "document", "f1", {"inf": 0.85}),
     "heart-disease": (heart, "patient", "auc", {"inf": 0.90, "3": 0.85}),
     "heart-disease-tree": (heart, "patient", "auc", {}),
 }
 
-# Tasks that are a plan for one of its classes alone: simulations give no score by class.
-ALONE = {"bc5cdr-chemical": ("bc5cdr", "Chemical"), "bc5cdr-disease": ("bc5cdr", "Disease")}
-
-# Without noise, many local steps of Adam on many buckets: what is rare can be learnt then.
-TAGGING = {
+# Without noise, many local steps of Adam.
+LOCAL_STEPS = {
     "rounds": 5,
-    "text.window": 64,
-    "text.buckets": 262144,
     "training.steps": 40,
     "training.batch_size": 16,
     "training.optimizer": {"name": "adam"},
-    "training.learning_rate": 0.1,
     "training.schedule": {"name": "cosine", "warm_up": 0.05},
     "strategy": {"name": "fed-avg"},
 }
+
+# Many buckets: what is rare can be learnt then.
+TAGGING = {**LOCAL_STEPS, "text.window": 64, "text.buckets": 262144, "training.learning_rate": 0.1}
+
+# What a transformer makes of the same, not tuned.
+TRANSFORMER = {
+    **LOCAL_STEPS,
+    "text": {"form": "words", "window": 64, "buckets": 16384},
+    "network": {"name": "text", "features": 64, "heads": 4, "hidden": 128, "blocks": 1, "reach": 1},
+    "training.learning_rate": 0.005,
+}
+
+# Tasks that are another task's plan with changes. Simulations give no score by class, hence the single kinds.
+VARIANTS = {
+    "bc5cdr-chemical": ("bc5cdr", {"classes": ["Chemical"]}),
+    "bc5cdr-disease": ("bc5cdr", {"classes": ["Disease"]}),
+    "ncbi-disease-transformer": ("ncbi-disease", TRANSFORMER),
+    "medical-abstracts-transformer": ("medical-abstracts", {
+        **TRANSFORMER,
+        "text": {"form": "words", "window": 128, "buckets": 16384},
+        "training.learning_rate": 0.003,
+    }),
+}
+
+# Tasks that are only measured without noise unless --epsilons asks for more.
+WITHOUT_NOISE = {"bc5cdr", "meddocan", *VARIANTS}
 
 # What a plan changes at an epsilon, by the names of its fields; the plan itself is for what is not listed.
 CHANGES = {
@@ -209,21 +231,21 @@ CHANGES = {
     },
     ("bc5cdr-relations", "3"): {"rounds": 40, "training.learning_rate": 0.25},
     ("bc5cdr-relations", "1"): {"rounds": 20},
+    ("heart-disease-tree", "inf"): {"rounds": 3, "network.depth": 3},
+    ("heart-disease-tree", "8"): {"rounds": 3, "network.depth": 3},
 }
 
 
 def plan_of(folder, task, epsilon, seed):
-    name, kind = ALONE.get(task, (task, None))
+    name, changes = VARIANTS.get(task, (task, {}))
     with open(os.path.join(folder, f"{name}.toml"), "rb") as file:
         plan = tomllib.load(file)
     plan["seed"] = seed
-    if kind is not None:
-        plan["classes"] = [kind]
     if epsilon == "inf":
         plan["privacy"] = {"mode": "none"}
     else:
         plan["privacy"] = {**plan["privacy"], "epsilon": float(epsilon)}
-    for field, value in CHANGES.get((task, epsilon), {}).items():
+    for field, value in {**CHANGES.get((task, epsilon), {}), **changes}.items():
         *way, last = field.split(".")
         place = plan
         for name in way:
@@ -268,8 +290,8 @@ def row(task, epsilon, plan, runs):
         aim = f"≥ {aim:.2f}: {'met' if statistics.median(values) >= aim else '**missed**'}"
     seconds = statistics.median(run["seconds"] for run in runs)
     work = f"{plan['rounds']} × {plan['training']['steps']}"
-    epsilon = epsilon.replace("inf", "∞")
-    return (f"| {task} | {unit} | `{plan['network']['name']}` | {work} | {epsilon} | {score.replace('f1', 'F1')} {found} "
+    epsilon, name = epsilon.replace("inf", "∞"), {"f1": "F1", "auc": "AUC"}.get(score, score)
+    return (f"| {task} | {unit} | `{plan['network']['name']}` | {work} | {epsilon} | {name} {found} "
             f"| {aim or ''} | {seconds:.0f} |")
 
 
@@ -277,17 +299,18 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--only", metavar="NAME", default=",".join(TASKS))
-    parser.add_argument("--epsilons", default="inf,8,3,1")
+    parser.add_argument("--epsilons", help="inf,8,3,1 but for tasks that are only measured without noise")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--part", choices=("val", "test"), default="test")
     parser.add_argument("--plans", metavar="DIR", default=os.path.join(HERE, "..", "examples"))
-    parser.add_argument("--binary", metavar="PATH", default=os.path.join(HERE, "..", "target", "release", "consilium"))
+    parser.add_argument("--binary", metavar="PATH",
+                        default=os.path.join(HERE, "..", "target", "release", "consilium"))
     args = parser.parse_args()
     rows = []
     for task in args.only.split(","):
         with tempfile.TemporaryDirectory() as work:
             sites, scored = TASKS[task][0](args.data, work, args.part)
-            for epsilon in args.epsilons.split(","):
+            for epsilon in (args.epsilons or ("inf" if task in WITHOUT_NOISE else "inf,8,3,1")).split(","):
                 plans = [plan_of(args.plans, task, epsilon, int(seed)) for seed in args.seeds.split(",")]
                 runs = []
                 for plan in plans:
@@ -295,7 +318,7 @@ def main():
                     assert epsilon == "inf" or runs[-1]["epsilon"] <= float(epsilon)
                     print(json.dumps({"task": task, "at_most": epsilon, **runs[-1], "part": args.part}), flush=True)
                 rows.append(row(task, epsilon, plans[0], runs))
-    print("\n| task | unit | network | rounds × steps | ε ≤ | score | aim | seconds |\n|---|---|---|---|---|---|---|---|")
+    print("\n| task | unit | network | rounds × steps | ε ≤ | score | aim | seconds |\n" + "|---" * 8 + "|")
     print("\n".join(rows))
 
 

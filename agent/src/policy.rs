@@ -28,7 +28,8 @@ use crate::settings::{self, SettingsError};
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Tasks that a study may have: `image-classification`, `image-regression`,
-    /// `tabular-classification`. Default: none.
+    /// `tabular-classification`, `note-classification`, `entity-tagging`, `relation-extraction`, `diagnosis`.
+    /// Default: none.
     pub tasks: Vec<Task>,
     /// Data sets that studies may use, each with what all studies together may spend on it.
     /// Default: none.

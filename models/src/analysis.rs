@@ -312,7 +312,15 @@ impl<'k> Analyst<'k> {
             })?);
         }
 
-        let gathered = facts::gather(note, &entities, &measurements, &medicines, person, known);
+        let gathered = facts::gather(
+            note,
+            &entities,
+            &measurements,
+            &medicines,
+            person,
+            known,
+            self.knowledge,
+        );
         facts::level(&mut measurements, &gathered.facts, self.knowledge);
         let opinions = self.opinions(&classes);
         let differential = self.diagnostician.diagnose(&gathered.facts, &opinions)?;

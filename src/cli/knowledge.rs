@@ -57,10 +57,15 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Knowledge> {
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<KnowledgeFile>> {
-    let mut files = starter_files();
+    let mut own = Vec::new();
     for path in paths {
-        files.extend(read_path(path)?);
+        own.extend(read_path(path)?);
     }
+    // A file of the starter set itself stands in its own place.
+    let is_given = |starter: &KnowledgeFile| own.iter().any(|own| own.text == starter.text);
+    let starter = starter_files().into_iter();
+    let mut files: Vec<_> = starter.filter(|starter| !is_given(starter)).collect();
+    files.extend(own);
     Ok(files)
 }
 

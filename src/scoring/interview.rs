@@ -161,10 +161,10 @@ mod tests {
     use crate::simulation::{Records, Simulation};
     use consilium_models::training::StopFlag;
 
-    /// Fever tells flu from the rest, and a rash measles from a cold; a cough tells nothing.
+    /// Fever tells flu from the rest, and a rash measles from a cold; a cough tells little.
     const TABLE: &str = "illness,cough,fever,rash,came with\n\
                          flu,1,1,0,cough\nflu,0,1,0,fever\n\
-                         cold,1,0,0,cough\ncold,0,0,0,cough\n\
+                         cold,1,0,0,cough\ncold,1,0,0,cough\n\
                          measles,1,0,1,cough\nmeasles,0,0,1,rash\n";
 
     fn plan() -> Plan {
@@ -221,8 +221,7 @@ mod tests {
     fn what_is_known_and_what_patients_came_with_comes_before_the_first_question() {
         let known = ["fever".to_owned(), "rash".to_owned()];
         assert_eq!(accuracies(&known, None).expect("scores"), [1.0; 4]);
-        // The complaint alone finds one of the two with a flu and one of the two with measles, and a cough
-        // none but one class.
+        // A fever and a rash find their illness, and a cough is taken for a cold.
         let shares = accuracies(&[], Some("came with")).expect("scores");
         assert_eq!((shares[0], shares[3]), (4.0 / 6.0, 1.0));
     }

@@ -81,5 +81,5 @@ fn what_cannot_be_simulated_is_told() {
     assert!(message.contains(".svg or .png"), "{message}");
     let table = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/heart-disease.toml");
     let message = simulate(&[table, "--data", text(&data)], 6);
-    assert!(message.contains("image-classification"), "{message}");
+    assert!(message.contains("--site"), "{message}");
 }

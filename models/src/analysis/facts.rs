@@ -10,9 +10,9 @@ use super::{
 use crate::{
     decision::{
         facts::{Allergy, Demographics, Fact, Facts, Origin, Quantity, Taken},
-        knowledge::{ConceptId, Kind, Knowledge},
+        knowledge::{Concept, ConceptId, Kind, Knowledge},
     },
-    text::Status,
+    text::{Certainty, Status, Time},
 };
 
 /// Most facts of one concept and status: a note that repeats itself does not fill the memory.
@@ -32,6 +32,7 @@ pub(super) fn gather(
     medicines: &Medicines,
     person: Demographics,
     known: &Facts,
+    knowledge: &Knowledge,
 ) -> Gathered {
     let mut repeated = 0;
     let mut seen: HashMap<(&ConceptId, Status), usize> = HashMap::new();
@@ -43,14 +44,15 @@ pub(super) fn gather(
         if matches!(concept.kind(), Kind::Test | Kind::Drug | Kind::Class) {
             continue;
         }
-        let count = seen.entry((concept, entity.status)).or_default();
+        let status = now(entity.status, knowledge.concept(concept));
+        let count = seen.entry((concept, status)).or_default();
         *count += 1;
         if *count > MOST {
             repeated += 1;
             continue;
         }
         facts.push(Fact {
-            status: entity.status,
+            status,
             span: Some(entity.span),
             origin: Origin::Note,
             ..Fact::present(concept.clone())
@@ -99,6 +101,18 @@ pub(super) fn gather(
             drugs: drugs(note, medicines, known),
         },
         repeated,
+    }
+}
+
+/// What a mention says of now: what lasts is still there when a note lists it among the past.
+fn now(status: Status, concept: Option<&Concept>) -> Status {
+    let is_past = status.time == Time::Historical && status.certainty != Certainty::Negated;
+    match is_past && concept.is_some_and(|concept| concept.lasting) {
+        true => Status {
+            time: Time::Current,
+            ..status
+        },
+        false => status,
     }
 }
 

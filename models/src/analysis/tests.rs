@@ -227,11 +227,25 @@ fn the_differential_and_the_plan_follow_from_the_note() {
 
 #[test]
 fn the_past_is_not_treated_and_says_so() {
-    let found = analysis("PAST MEDICAL HISTORY: atrial fibrillation.\nHPI: He feels well.");
+    let found = analysis("PAST MEDICAL HISTORY: pneumonia.\nHPI: He feels well.");
     let [only] = found.treatment.considered.as_slice() else {
         panic!("{} considered", found.treatment.considered.len());
     };
     assert!(matches!(only.because, Because::Past { .. }) && found.treatment.options.is_none());
+}
+
+#[test]
+fn what_lasts_is_there_still_when_it_is_listed_among_the_past() {
+    for note in [
+        "PAST MEDICAL HISTORY: atrial fibrillation.\nHPI: He feels well.",
+        "既往史：心房颤动。现病史：无不适。",
+    ] {
+        let found = analysis(note);
+        let [only] = found.treatment.considered.as_slice() else {
+            panic!("{} considered", found.treatment.considered.len());
+        };
+        assert!(!matches!(only.because, Because::Past { .. }), "{note}");
+    }
 }
 
 #[test]

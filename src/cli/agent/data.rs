@@ -113,30 +113,8 @@ pub(in crate::cli) struct Add {
     /// Column of the table that is the label
     #[arg(long, value_name = "COLUMN", requires = "table")]
     target: Option<String>,
-    /// Notes: a folder of .txt, or a .txt, .jsonl, .csv, .conll or .pubtator file, all UTF-8
-    ///
-    /// They are de-identified before anything is trained on them, each time, in memory; the files stay as
-    /// they are.
-    #[arg(long, value_name = "DIR|FILE", group = "labelled", conflicts_with_all = ["images", "table"])]
-    notes: Option<PathBuf>,
-    /// Where brat's .ann files lie, if not beside the .txt files
-    #[arg(long, value_name = "DIR|FILE.ann", requires = "notes")]
-    annotations: Option<PathBuf>,
-    /// Field or column with a note's text; of several, each begins a line [default: text, note or question]
-    #[arg(long, value_name = "FIELD", requires = "notes")]
-    text_field: Vec<String>,
-    /// Field or column that names a note [default: id, if it is there]
-    #[arg(long, value_name = "FIELD", requires = "notes")]
-    id_field: Option<String>,
-    /// Field of JSON lines with a note's entities [default: entities, if it is there]
-    #[arg(long, value_name = "FIELD", requires = "notes")]
-    entities_field: Option<String>,
-    /// Field of JSON lines with a note's relations [default: relations, if it is there]
-    #[arg(long, value_name = "FIELD", requires = "notes")]
-    relations_field: Option<String>,
-    /// Declare that nothing in the notes names a patient: they are trained on as they are
-    #[arg(long, requires = "notes")]
-    already_deidentified: bool,
+    #[command(flatten)]
+    notes: NoteOptions,
     /// CSV from local labels to the classes that plans name
     #[arg(long, value_name = "FILE.csv")]
     label_map: Option<PathBuf>,
@@ -155,6 +133,41 @@ pub(in crate::cli) struct Add {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Notes, and how to read them.
+#[derive(Debug, Args)]
+#[group(id = "note_options", multiple = true, conflicts_with_all = ["images", "table"])]
+struct NoteOptions {
+    /// Notes: a folder of .txt, or a .txt, .jsonl, .csv, .conll or .pubtator file, all UTF-8
+    ///
+    /// They are de-identified before anything is trained on them, each time, in memory; the files stay as
+    /// they are.
+    #[arg(
+        id = "notes",
+        long = "notes",
+        value_name = "DIR|FILE",
+        group = "labelled"
+    )]
+    path: Option<PathBuf>,
+    /// Where brat's .ann files lie, if not beside the .txt files
+    #[arg(long, value_name = "DIR|FILE.ann", requires = "notes")]
+    annotations: Option<PathBuf>,
+    /// Field or column with a note's text; of several, each begins a line [default: text, note or question]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    text_field: Vec<String>,
+    /// Field or column that names a note [default: id, if it is there]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    id_field: Option<String>,
+    /// Field of JSON lines with a note's entities [default: entities, if it is there]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    entities_field: Option<String>,
+    /// Field of JSON lines with a note's relations [default: relations, if it is there]
+    #[arg(long, value_name = "FIELD", requires = "notes")]
+    relations_field: Option<String>,
+    /// Declare that nothing in the notes names a patient: they are trained on as they are
+    #[arg(long, requires = "notes")]
+    already_deidentified: bool,
 }
 
 impl Command {
@@ -280,8 +293,8 @@ impl Add {
 
     fn source(&self) -> Result<Source> {
         let patient = self.patient_column.clone();
-        if let Some(path) = &self.notes {
-            return Ok(self.notes(path.clone()));
+        if let Some(path) = &self.notes.path {
+            return Ok(self.note_source(path.clone()));
         }
         match (&self.images, &self.labels, &self.table, &self.target) {
             (_, _, Some(file), Some(target)) => Ok(Source::Table {
@@ -320,19 +333,20 @@ impl Add {
         }
     }
 
-    fn notes(&self, path: PathBuf) -> Source {
+    fn note_source(&self, path: PathBuf) -> Source {
+        let notes = &self.notes;
         Source::Notes {
             path,
-            annotations: self.annotations.clone(),
+            annotations: notes.annotations.clone(),
             fields: Fields {
-                text: self.text_field.clone(),
-                id: self.id_field.clone(),
+                text: notes.text_field.clone(),
+                id: notes.id_field.clone(),
                 patient: self.patient_column.clone(),
                 label: self.label_column.clone(),
-                entities: self.entities_field.clone(),
-                relations: self.relations_field.clone(),
+                entities: notes.entities_field.clone(),
+                relations: notes.relations_field.clone(),
             },
-            is_deidentified: self.already_deidentified,
+            is_deidentified: notes.already_deidentified,
         }
     }
 }

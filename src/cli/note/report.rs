@@ -18,6 +18,8 @@ use consilium_models::{
 
 use super::knowledge::line as cite;
 
+/// Things of one kind that are shown; more are counted.
+const SHOWN: usize = 40;
 /// Candidates that are shown though they have too little evidence.
 const WEAK_SHOWN: usize = 3;
 /// Reasons on one side that are shown of a candidate.
@@ -192,7 +194,7 @@ impl Report<'_> {
             rows.push((name, each_once(facts.map(|fact| self.name(&fact.concept)))));
         }
         let values = self.analysis.measurements.iter().map(|it| self.value(it));
-        rows.push(("values", values.collect()));
+        rows.push(("values", first(each_once(values))));
         let taken = self.analysis.facts.drugs.as_ref();
         let taken_lines = taken.into_iter().flatten().map(|taken| {
             let dose = taken
@@ -263,9 +265,10 @@ impl Report<'_> {
             return;
         }
         self.heading("Not taken for facts");
-        for unread in &self.analysis.unread {
-            let text = format!("  {:?}: {}", self.said(unread.span), unread.why.words());
-            self.line(text);
+        let unread = self.analysis.unread.iter();
+        let unread = unread.map(|it| format!("{:?}: {}", self.said(it.span), it.why.words()));
+        for text in first(each_once(unread)) {
+            self.line(format!("  {text}"));
         }
     }
 
@@ -306,7 +309,7 @@ impl Report<'_> {
                     .iter()
                     .map(|it| format!("{} ({})", self.said(it.span), it.kind)),
             );
-            self.line(format!("  found by models: {}", said.join("; ")));
+            self.line(format!("  found by models: {}", first(said).join("; ")));
         }
         let links: Vec<String> = self
             .analysis
@@ -314,7 +317,7 @@ impl Report<'_> {
             .iter()
             .filter_map(|link| match &link.found_by {
                 FoundBy::Model { name, probability } => Some(format!(
-                    "  the model {name} says {}: {} → {} ({})",
+                    "the model {name} says {}: {} → {} ({})",
                     link.kind,
                     self.said(link.from),
                     self.said(link.to),
@@ -323,8 +326,8 @@ impl Report<'_> {
                 _ => None,
             })
             .collect();
-        for link in links {
-            self.line(link);
+        for link in first(links) {
+            self.line(format!("  {link}"));
         }
     }
 
@@ -640,6 +643,14 @@ fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     each.extend(names.filter(|name| seen.insert(name.clone())));
     each
+}
+
+/// The first ones, and how many more there are.
+fn first(mut all: Vec<String>) -> Vec<String> {
+    let more = all.len().saturating_sub(SHOWN);
+    all.truncate(SHOWN);
+    all.extend((more > 0).then(|| format!("and {more} more; --json has all")));
+    all
 }
 
 /// What is known to be nothing is said.

@@ -130,8 +130,8 @@ impl fmt::Display for Overview {
             "{} notes of {min} to {max} characters, half of them up to {median}",
             self.notes
         )?;
+        // Labels are with those of other records, after the label map.
         for (what, counts) in [
-            ("label", &self.labels),
             ("entity", &self.entities),
             ("relation", &self.relations),
         ] {

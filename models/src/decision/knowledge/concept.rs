@@ -66,6 +66,9 @@ pub struct Concept {
     /// Most of a drug in one dose and in a day.
     #[serde(default)]
     pub limit: Option<Limit>,
+    /// Whether a condition stays once it is there: one of the past history holds now.
+    #[serde(default)]
+    pub lasting: bool,
     /// What finding it out costs, in units of one plain question; of findings and tests only. Above 0; without
     /// it 1.
     #[serde(default)]

@@ -152,27 +152,18 @@ fn counts_are_summed_in_one_round_a_level() {
 
 #[test]
 fn noise_that_all_sites_share_is_for_one_level_of_counts() {
-    let shared = |depth: u32, rounds: u32| {
+    let shared = |levels: u32| {
+        let tree = TREE.replace("depth = 1", &format!("depth = {levels}"));
         let text = format!(
-            "name = \"x\"\ntask = \"diagnosis\"\ndata_set = \"d\"\nclasses = {TWO}\nrounds = {rounds}\n\
-             cohort = {{ size = 3 }}\ntraining = {{ steps = 1, batch_size = 8, learning_rate = 1.0 }}\n\
-             [privacy]\nmode = \"distributed\"\nclipping_norm = 1.0\nnoise_multiplier = 2.0\n\
-             delta = 1e-5\n{}",
-            TREE.replacen("network = ", "[network]\n", 1)
-                .replacen(
-                    "{ name = \"tree\", depth = 1 }",
-                    &format!("name = \"tree\"\ndepth = {depth}"),
-                    1
-                )
-                .replacen(
-                    "strategy = { name = \"sum\" }",
-                    "[strategy]\nname = \"sum\"",
-                    1
-                ),
+            "name = \"x\"\ntask = \"diagnosis\"\ndata_set = \"d\"\nclasses = {TWO}\nrounds = {levels}\n\
+             cohort = {{ size = 3, max_attempts = 2 }}\n\
+             training = {{ steps = 1, batch_size = 8, learning_rate = 1.0 }}\n\
+             privacy = {{ mode = \"distributed\", clipping_norm = 1.0, noise_multiplier = 2.0, \
+             delta = 1e-5 }}\n{tree}"
         );
         Plan::from_toml(&text).map_err(|error| error.to_string())
     };
-    shared(1, 1).expect("noise lies where is counted");
-    let refusal = shared(2, 2).expect_err("noise lies on the level that comes next");
+    shared(1).expect("noise lies where is counted");
+    let refusal = shared(2).expect_err("noise lies on the level that comes next as well");
     assert!(refusal.contains("`privacy.mode`"), "{refusal}");
 }
