@@ -315,6 +315,9 @@ pub fn most_probable_tags(
 ) -> Vec<u16> {
     assert!(tags > 0 && probabilities.len().is_multiple_of(tags));
     let words = probabilities.len() / tags;
+    if words == 0 {
+        return Vec::new();
+    }
     let logarithm = |at: usize| f64::from(probabilities[at]).max(1e-30).ln();
     let mut best: Vec<f64> = (0..tags)
         .map(|tag| match may_follow(None, tag) {
@@ -338,9 +341,6 @@ pub fn most_probable_tags(
         let reached: Vec<_> = (0..tags).map(reach).collect();
         came_from.push(reached.iter().map(|&(from, _)| from).collect());
         best = reached.into_iter().map(|(_, score)| score).collect();
-    }
-    if words == 0 {
-        return Vec::new();
     }
     let last = (0..tags).fold(
         0,

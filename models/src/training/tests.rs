@@ -516,7 +516,9 @@ fn a_raised_flag_ends_training_before_the_next_step() {
 fn weights_that_diverge_are_an_error_and_no_update() {
     let mut examples = Memory::table(2);
     for (class, records) in examples.patients.iter_mut().enumerate() {
-        records[0] = (vec![1e37, 1e37], Target::Class(class));
+        // On both sides, so that gradients from weights of zero do not cancel.
+        let far = [1e37, -1e37][class];
+        records[0] = (vec![far; 2], Target::Class(class));
     }
     let training = "steps = 1\nbatch_size = 1\nlearning_rate = 100.0";
     let setting = Setting::new(table_plan("[]", training, NONE));

@@ -131,10 +131,7 @@ impl fmt::Display for Overview {
             self.notes
         )?;
         // Labels are with those of other records, after the label map.
-        for (what, counts) in [
-            ("entity", &self.entities),
-            ("relation", &self.relations),
-        ] {
+        for (what, counts) in [("entity", &self.entities), ("relation", &self.relations)] {
             for (name, count) in counts {
                 writeln!(f, "  {what} {name}: {count}")?;
             }
