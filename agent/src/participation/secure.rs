@@ -452,6 +452,9 @@ impl Conversation<'_> {
     async fn turn(&mut self) -> Talk<Given> {
         let heard = tokio::time::timeout_at(self.deadline, self.hear()).await;
         match heard {
+            Ok(Ok(ToSite::Outcome(_))) if !self.awaits_outcome() => {
+                Ok(Err(Over("it ended without this site's answer".into())))
+            }
             Ok(Ok(message)) => self.act(Input::Message(message)).await,
             Ok(Err(over)) => Ok(Err(over)),
             Err(_) => {
@@ -459,6 +462,14 @@ impl Conversation<'_> {
                 Ok(given.and_then(|_| Err(Over("its deadline has passed".into()))))
             }
         }
+    }
+
+    /// Whether this site has answered. Others may have been enough and faster: then the outcome comes to a site that
+    /// confirmed but was not asked for an answer any more. That breaks no rule, and without the confirmations
+    /// there is nothing to believe it by.
+    fn awaits_outcome(&self) -> bool {
+        let phase = self.site.as_ref().map(Site::phase);
+        phase == Some("awaiting the outcome")
     }
 
     /// Moves the site on a thread that may block, and does what it asks for.

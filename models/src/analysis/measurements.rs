@@ -264,8 +264,7 @@ impl<'p> Reader<'p, '_> {
             .words
             .get(first)
             .map_or(name.end, |word| self.page.sentence_end(word.start));
-        let mut at = first;
-        for _ in 0..=MOST_BETWEEN {
+        for at in first..=first + MOST_BETWEEN {
             let word = self.page.words.get(at)?;
             if word.start >= end.min(stop) {
                 return None;
@@ -277,7 +276,6 @@ impl<'p> Reader<'p, '_> {
             if !BETWEEN.iter().any(|it| it.eq_ignore_ascii_case(text)) {
                 return None;
             }
-            at += 1;
         }
         None
     }

@@ -190,7 +190,8 @@ fn age_at(page: &Page<'_>, at: usize) -> Option<(Years, std::ops::Range<usize>)>
     let is_chinese = page.word(end - 1).starts_with(['岁', '龄', '大']);
     let is_short = is_one_of(page, end - 1, &["yo", "yom", "yof", "f", "m"])
         || page.word(end - 1).parse::<f64>().is_ok();
-    if !is_chinese && !is_short && !(labelled && unit == 1.0) {
+    let is_of_years = labelled && unit == 1.0;
+    if !(is_chinese || is_short || is_of_years) {
         // `72-year-old`, `72 y/o`, `72 years old`, `72 years of age`
         let joint = if matches!(page.word(end), "-" | "/") {
             end + 1

@@ -92,7 +92,10 @@ fn near(found: &[(&str, f64, bool)], test: &str, wanted: f64) {
     );
 }
 
-fn taken(analysis: &Analysis) -> Option<Vec<(&str, Option<f64>, Option<&str>)>> {
+/// A drug, its dose, and how often it is taken.
+type Taken<'a> = (&'a str, Option<f64>, Option<&'a str>);
+
+fn taken(analysis: &Analysis) -> Option<Vec<Taken<'_>>> {
     let drugs = analysis.facts.drugs.as_ref()?.iter();
     let drugs = drugs.map(|it| {
         (

@@ -86,6 +86,9 @@ fn harmless(text: &str) -> String {
         .collect()
 }
 
+/// Whether a fact of this status belongs to a group.
+type Holds = fn(Status) -> bool;
+
 impl Report<'_> {
     fn line(&mut self, text: impl AsRef<str>) {
         self.text.push_str(&harmless(text.as_ref()));
@@ -171,7 +174,7 @@ impl Report<'_> {
             "patient",
             [age, sex, weight, pregnant].into_iter().flatten().collect(),
         ));
-        let groups: [(&str, fn(Status) -> bool); 6] = [
+        let groups: [(&str, Holds); 6] = [
             ("here", Status::is_present),
             ("absent", Status::is_absent),
             ("possible", |status| {

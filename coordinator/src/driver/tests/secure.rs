@@ -307,8 +307,7 @@ async fn a_coordinator_that_dies_at_any_commit_goes_on_with_the_same_attempt() {
         world.prepare(&*store).await;
         let mortal = Arc::new(Mortal::new(store, None));
         let process = world.start(mortal.clone()).await.expect("alive");
-        process
-            .play_secure(&world, &mut hospitals())
+        Box::pin(process.play_secure(&world, &mut hospitals()))
             .await
             .expect("alive");
         mortal.commits()
@@ -324,8 +323,7 @@ async fn a_coordinator_that_dies_at_any_commit_goes_on_with_the_same_attempt() {
             let mut hospitals = hospitals();
             let mortal = Arc::new(Mortal::new(store.clone(), Some(death)));
             if let Ok(process) = world.start(mortal).await {
-                process
-                    .play_secure(&world, &mut hospitals)
+                Box::pin(process.play_secure(&world, &mut hospitals))
                     .await
                     .expect_err("it dies");
             }
