@@ -3,7 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`cleaning`] | one form of every character, with the way back to the text as it was written |
-//! | [`sections`], [`sentences`], [`words`] | a note in parts, each a [`Span`] |
+//! | [`mod@sections`], [`mod@sentences`], [`mod@words`] | a note in parts, each a [`Span`] |
 //! | [`language`] | English or Chinese |
 //! | [`context`] | what a note says of a mention: whether it is so, of whom, when |
 //! | [`dictionary`], [`terminology`] | terms of a list, found in a text |
