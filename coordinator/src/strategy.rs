@@ -27,7 +27,8 @@ pub trait Strategy: Send + Sync {
         vec![]
     }
 
-    /// Moves one chunk by the mean of the updates of so many sites. `mean`, `model` and each part of `state` have the same length; the parts
+    /// Moves one chunk by the mean of the updates of so many sites. `mean`, `model` and each part of `state`
+    /// have the same length; the parts
     /// come in the order of [`initial_state`](Self::initial_state).
     fn apply(&self, sites: usize, mean: &[f64], model: &mut [f64], state: &mut [Vec<f64>]);
 }

@@ -468,8 +468,7 @@ impl Conversation<'_> {
     /// confirmed but was not asked for an answer any more. That breaks no rule, and without the confirmations
     /// there is nothing to believe it by.
     fn awaits_outcome(&self) -> bool {
-        let phase = self.site.as_ref().map(Site::phase);
-        phase == Some("awaiting the outcome")
+        self.site.as_ref().is_some_and(Site::has_answered)
     }
 
     /// Moves the site on a thread that may block, and does what it asks for.

@@ -265,6 +265,11 @@ impl Site {
         matches!(self.phase, Phase::Ready(_))
     }
 
+    /// Whether it has opened its shares and waits for the outcome.
+    pub fn has_answered(&self) -> bool {
+        matches!(self.phase, Phase::Answered(_))
+    }
+
     /// How the attempt ended, if it has.
     pub fn ending(&self) -> Option<&Ending> {
         match &self.phase {

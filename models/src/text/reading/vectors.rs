@@ -113,7 +113,10 @@ impl Vectors {
             } => {
                 let specials = vocabulary.specials();
                 let pieces = vocabulary.pieces(cleaned.text());
-                let inner = pieces.iter().map(|piece| piece.id).take(window - 2);
+                let inner = pieces
+                    .iter()
+                    .map(|piece| piece.id)
+                    .take(window.saturating_sub(2));
                 let ids: Vec<u32> = [specials.class]
                     .into_iter()
                     .chain(inner)
