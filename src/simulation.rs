@@ -13,6 +13,7 @@ use consilium_agent::{data::LabelledSet, policy::Noise};
 use consilium_coordinator::strategy::{self, Strategy};
 use consilium_models::{
     network::{Network, Target},
+    start::start,
     text::Example,
     training::{Examples, Job, LoadError, Protection, StopFlag, train_round},
 };
@@ -92,18 +93,22 @@ enum Site {
 
 impl Simulation {
     /// A study before its first round. Every hospital takes part in every round; its public size is the number
-    /// of its records.
+    /// of its records. `encoder` is the folder of the public encoder that some plans ask for.
     ///
     /// # Errors
-    /// A plan whose network cannot be built, or whose ε no noise reaches at a hospital.
-    pub(crate) fn new(plan: &Plan, hospitals: Vec<Records>) -> Result<Self> {
+    /// A plan whose network cannot be built, whose ε no noise reaches at a hospital, or whose encoder is not there.
+    pub(crate) fn new(
+        plan: &Plan,
+        hospitals: Vec<Records>,
+        encoder: Option<&Path>,
+    ) -> Result<Self> {
         if plan.privacy.mode == Mode::Distributed {
             let message = "privacy.mode = \"distributed\" takes several sites with secure aggregation: run a \
                            federation, or simulate the plan with mode = \"local\"";
             return refuse(ErrorCode::Invalid, message);
         }
         let network = Network::from_plan(plan)?;
-        let weights = network.initial(plan.seed);
+        let weights = start(plan, &network, encoder)?;
         let model: Vec<f64> = weights.as_slice().iter().copied().map(f64::from).collect();
         let strategy = strategy::of(&plan.strategy);
         let state = strategy.initial_state();

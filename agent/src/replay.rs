@@ -241,7 +241,13 @@ pub async fn replay(
         network: network.clone(),
         preparation: Preparation::default(),
         settings,
-        starts: Starts::new(membership, &study, network, question.versions),
+        starts: Starts::new(
+            membership,
+            &study,
+            network,
+            settings.text_encoder.as_deref(),
+            question.versions,
+        ),
         first: &first,
         seen: Seen::new(first.terms.sampling_rate),
     };

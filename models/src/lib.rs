@@ -8,6 +8,7 @@
 //! | [`text`] | from a note to what a text network takes, and back to its words |
 //! | [`analysis`] | the whole chain for one note: from its text to a differential and a plan |
 //! | [`decision`] | from facts to diagnoses and treatment plans, each with its reasons |
+//! | [`mod@start`] | version 0 of a study's weights |
 //! | [`training`] | one site's work in one round, private or not |
 //! | [`benchmark`] | what a step of training costs on this machine |
 //! | [`profile`] | where the time of training goes |
@@ -22,6 +23,7 @@ pub mod imaging;
 pub mod network;
 pub mod profile;
 pub mod random;
+pub mod start;
 pub mod tabular;
 pub mod text;
 pub mod training;

@@ -9,6 +9,7 @@
 mod activation;
 mod attention;
 mod batch;
+pub(crate) mod bert;
 mod blueprint;
 mod chain;
 mod cnn;
@@ -20,6 +21,7 @@ mod device;
 mod embedding;
 mod gradients;
 mod group_norm;
+mod heads;
 mod kernels;
 mod layer_norm;
 mod loss;
@@ -45,13 +47,16 @@ use consilium_proto::{
     plan::{self, Task, TextInput},
 };
 
+use self::bert::{BertEncoder, BertSizes};
 use self::blueprint::{Blueprint, Initial};
 use self::counts::Counts;
 use self::device::Places;
 use self::gradients::Sink;
+use self::heads::{Classifier, Encoder, PairClassifier, Tagger};
 use self::loss::Objective;
 use self::tagging::Tagging;
 use self::tape::{Tape, Value};
+use self::text::TextEncoder;
 pub use self::{
     batch::{Batch, Target},
     device::{Device, DeviceError, NoDevice, Road, Tested, Wish},
@@ -174,7 +179,7 @@ impl Network {
             let inputs = counts.inputs();
             return Self::new(Body::Counts(counts), blueprint, inputs, objective);
         }
-        if let Some(text) = plan.text.as_ref().filter(|text| text.is_sequence()) {
+        if let Some(text) = plan.text.as_ref().filter(|_| plan.reads_windows()) {
             return Self::of_words(blueprint, plan, text);
         }
         let on = &mut blueprint;
@@ -217,7 +222,7 @@ impl Network {
         Self::new(Body::Layers(architecture), blueprint, inputs, objective)
     }
 
-    /// The text encoder with what the plan's task asks of it on top.
+    /// What reads windows of words.
     fn of_words(
         mut blueprint: Blueprint,
         plan: &Plan,
@@ -229,51 +234,95 @@ impl Network {
             window,
             markers,
         } = Alphabet::of(text);
-        let (on, outputs) = (&mut blueprint, plan.outputs());
-        let tagging = Tagging {
-            words: window,
-            slots,
-            tags: outputs,
-        };
-        let sizes = match plan.network {
-            plan::Network::Text {
-                features,
-                heads,
-                hidden,
-                blocks,
-                reach,
-            } => TextSizes {
-                tokens,
-                positions: window,
-                slots,
-                is_padded: true,
-                features,
-                reach,
-                heads,
-                hidden,
-                blocks,
-            },
-            plan::Network::Chain if plan.task == Task::EntityTagging => {
-                let body = Body::Layers(Box::new(chain::Chain::new(on, tokens, tagging)));
-                return Self::new(body, blueprint, tagging.inputs(), Objective::Tags(tagging));
+        let on = &mut blueprint;
+        match (&plan.network, text) {
+            (
+                &plan::Network::Text {
+                    features,
+                    heads,
+                    hidden,
+                    blocks,
+                    reach,
+                },
+                _,
+            ) => {
+                let sizes = TextSizes {
+                    tokens,
+                    positions: window,
+                    slots,
+                    is_padded: true,
+                    features,
+                    reach,
+                    heads,
+                    hidden,
+                    blocks,
+                };
+                let encoder = TextEncoder::new(on, sizes);
+                Self::of_task(blueprint, plan, encoder, slots, markers)
             }
-            _ => return Err(NetworkError::Input(plan.network.name())),
-        };
+            (
+                &plan::Network::Bert {
+                    layers,
+                    heads,
+                    hidden,
+                    vocabulary,
+                },
+                &TextInput::Encoder { width, .. },
+            ) => {
+                let sizes = BertSizes {
+                    vocabulary,
+                    positions: window,
+                    features: width,
+                    heads,
+                    hidden,
+                    layers,
+                };
+                let encoder = BertEncoder::new(on, sizes);
+                Self::of_task(blueprint, plan, encoder, slots, markers)
+            }
+            (plan::Network::Chain, _) if plan.task == Task::EntityTagging => {
+                let tagging = Tagging {
+                    words: window,
+                    slots,
+                    tags: plan.outputs(),
+                };
+                let body = Body::Layers(Box::new(chain::Chain::new(on, tokens, tagging)));
+                Self::new(body, blueprint, tagging.inputs(), Objective::Tags(tagging))
+            }
+            (network, _) => Err(NetworkError::Input(network.name())),
+        }
+    }
+
+    /// A text encoder with what the plan's task asks of it on top.
+    fn of_task(
+        mut blueprint: Blueprint,
+        plan: &Plan,
+        encoder: impl Encoder + 'static,
+        slots: usize,
+        markers: [usize; 2],
+    ) -> Result<Self, NetworkError> {
+        let (on, outputs) = (&mut blueprint, plan.outputs());
+        let [words, _] = encoder.shape();
         let (architecture, objective): (Box<dyn Architecture>, _) = match plan.task {
             Task::EntityTagging => {
-                let network = text::Tagger::new(on, sizes, tagging);
+                let tagging = Tagging {
+                    words,
+                    slots,
+                    tags: outputs,
+                };
+                let network = Tagger::new(on, encoder, tagging);
                 (Box::new(network), Objective::Tags(tagging))
             }
             Task::RelationExtraction => {
-                let network = text::PairClassifier::new(on, sizes, markers, outputs);
+                let network = PairClassifier::new(on, encoder, slots, markers, outputs);
                 (Box::new(network), Objective::Classes(outputs))
             }
             _ => {
-                let network = text::Classifier::new(on, sizes, outputs);
+                let network = Classifier::new(on, encoder, outputs);
                 (Box::new(network), Objective::Classes(outputs))
             }
         };
-        let inputs = window * slots;
+        let inputs = words * slots;
         Self::new(Body::Layers(architecture), blueprint, inputs, objective)
     }
 
@@ -283,7 +332,8 @@ impl Network {
     /// More parameters than a layout may have.
     pub fn text_classifier(sizes: TextSizes, classes: usize) -> Result<Self, NetworkError> {
         let mut blueprint = Blueprint::default();
-        let network = text::Classifier::new(&mut blueprint, sizes, classes);
+        let encoder = TextEncoder::new(&mut blueprint, sizes);
+        let network = Classifier::new(&mut blueprint, encoder, classes);
         let inputs = sizes.positions * sizes.slots;
         let body = Body::Layers(Box::new(network));
         Self::new(body, blueprint, inputs, Objective::Classes(classes))

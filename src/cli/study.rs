@@ -34,6 +34,9 @@ pub(super) enum Command {
         /// The plan
         #[arg(value_name = "PLAN.toml")]
         plan: PathBuf,
+        /// Folder of the public text encoder, for plans that train one on
+        #[arg(long, value_name = "DIR")]
+        text_encoder: Option<PathBuf>,
         #[command(flatten)]
         folder: Folder,
         #[command(flatten)]
@@ -153,10 +156,16 @@ impl Command {
         match self {
             Self::Check { plan, form } => plan::check(&plan, form),
             Self::Simulate(options) => simulate::run(options).await,
-            Self::Submit { plan, folder, form } => {
+            Self::Submit {
+                plan,
+                text_encoder,
+                folder,
+                form,
+            } => {
                 let plan = plan::read(&plan)?;
                 plan::warn(&plan);
-                let id = folder.connect().await?.submit(&plan).await?;
+                let mut researcher = folder.connect().await?;
+                let id = researcher.submit(&plan, text_encoder.as_deref()).await?;
                 output::note("each site's steward approves it with: consilium agent study approve");
                 match form.json {
                     true => {

@@ -39,7 +39,7 @@ pub(super) async fn study(
     val: &Scorer,
     stop: &CancellationToken,
 ) -> Result<Outcome> {
-    let id = federation.researcher().submit(plan).await?;
+    let id = federation.researcher().submit(plan, None).await?;
     let mut events = federation.researcher().watch(id, 0).await?;
     let mut last = None;
     loop {

@@ -200,7 +200,7 @@ mod tests {
         };
         let rows = source(&plan, &file, Part::Test, means.target)?;
         let rows = data::read(&rows, &plan.classes, None)?;
-        let mut study = Simulation::new(&plan, vec![Records::new(&plan, &rows, None)?])?;
+        let mut study = Simulation::new(&plan, vec![Records::new(&plan, &rows, None)?], None)?;
         study.next(&StopFlag::default())?;
         let questions = Questions {
             most: 3,

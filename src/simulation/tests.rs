@@ -59,7 +59,7 @@ fn grown(sites: usize, privacy: &str) -> Simulation {
         hospitals[(at % 7) % sites].push(vec![row]);
     }
     let hospitals = hospitals.into_iter().map(Records).collect();
-    let mut study = Simulation::new(&plan, hospitals).expect("a sound study");
+    let mut study = Simulation::new(&plan, hospitals, None).expect("a sound study");
     for _ in 0..DEPTH {
         study.next(&StopFlag::default()).expect("a round");
     }

@@ -233,6 +233,11 @@ impl Federation {
             .expect("a connection")
     }
 
+    /// The researcher's folder and key.
+    pub(crate) fn researcher_place(&self) -> &Place {
+        &self.researcher
+    }
+
     /// Kills the coordinator and starts it again on the same folder and port.
     pub(crate) fn crash_coordinator(&mut self) {
         self.coordinator
@@ -271,9 +276,14 @@ impl Federation {
 
     /// Hands a plan in.
     pub(crate) async fn submit(&self, plan: &Plan) -> StudyId {
+        self.submit_from(plan, None).await
+    }
+
+    /// Hands a plan in whose version 0 comes from a public encoder.
+    pub(crate) async fn submit_from(&self, plan: &Plan, encoder: Option<&Path>) -> StudyId {
         self.researcher()
             .await
-            .submit(plan)
+            .submit(plan, encoder)
             .await
             .expect("a sound plan")
     }

@@ -2,6 +2,7 @@
 //! loopback, with real keys, TLS and databases; they are killed at will.
 
 mod crashes;
+mod encoders;
 mod examples;
 mod harness;
 mod heart_disease;

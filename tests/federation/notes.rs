@@ -40,7 +40,7 @@ const CANARIES: [&str; 8] = [
 ];
 
 /// JSON lines of 24 notes, of two kinds that words tell apart.
-fn notes(folder: &Path, site: usize) -> PathBuf {
+pub(crate) fn notes(folder: &Path, site: usize) -> PathBuf {
     let mut lines = String::new();
     for at in 0..24 {
         let (code, finding) = match at % 2 {
@@ -63,7 +63,7 @@ fn notes(folder: &Path, site: usize) -> PathBuf {
     file
 }
 
-fn note_source(path: PathBuf) -> Source {
+pub(crate) fn note_source(path: PathBuf) -> Source {
     Source::Notes {
         path,
         annotations: None,

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use consilium_models::network::Network;
+use consilium_models::{
+    network::Network,
+    start::{PublicEncoderError, start},
+};
 use consilium_privacy::{
     ledger::{Generator, Made},
     step::{Origin, PrivateUpdate},
@@ -314,7 +317,10 @@ impl Agent {
             Ok(set) => set,
             Err(error) => return decline_unless_fatal(error),
         };
-        let weights = self.weights(channel, assignment, &network).await?;
+        let weights = match self.weights(channel, assignment, &network).await? {
+            Ok(weights) => weights,
+            Err(declined) => return Ok(Err(declined)),
+        };
         let now = SystemTime::now();
         let number = spec.round.round;
         let known = self.store.round(study, number).await?;
@@ -351,32 +357,33 @@ impl Agent {
         }
     }
 
-    /// The weights that the round starts from: made from the seed, or fetched; in both cases the
+    /// The weights that the round starts from: made as the plan says, or fetched; in both cases the
     /// ones that the study's history says.
     pub(super) async fn weights(
         &self,
         channel: &Channel,
         assignment: &Assignment,
         network: &Arc<Network>,
-    ) -> Result<ParameterVector, SessionError> {
+    ) -> Answer<ParameterVector> {
         match self.check_start(channel, assignment, network).await? {
-            Some(weights) => Ok(weights),
-            None => {
+            Ok(Some(weights)) => Ok(Ok(weights)),
+            Ok(None) => {
                 let (study, digest) = (assignment.spec.round.study, assignment.spec.model_digest);
-                self.download(channel, study, digest, network.layout())
-                    .await
+                let layout = network.layout();
+                Ok(Ok(self.download(channel, study, digest, layout).await?))
             }
+            Err(declined) => Ok(Err(declined)),
         }
     }
 
-    /// Compares the version that a round starts from with the study's history. The first one is made from
-    /// the seed, and given.
+    /// Compares the version that a round starts from with the study's history. The first one is made as the plan
+    /// says, and given; for a public encoder that is not here the round is declined.
     pub(super) async fn check_start(
         &self,
         channel: &Channel,
         assignment: &Assignment,
         network: &Arc<Network>,
-    ) -> Result<Option<ParameterVector>, SessionError> {
+    ) -> Answer<Option<ParameterVector>> {
         let spec = &assignment.spec;
         let (study, number) = (spec.round.study, spec.round.round - 1);
         let other = |expected| Distrust::OtherModel {
@@ -386,22 +393,26 @@ impl Agent {
             found: spec.model_digest,
         };
         if number == 0 {
-            let (network, seed) = (network.clone(), assignment.study.plan.seed);
+            let (network, plan) = (network.clone(), assignment.study.plan.clone());
+            let encoder = self.settings.text_encoder.clone();
             let made = blocking(move || {
-                let weights = network.initial(seed);
-                (weights.digest(network.layout()), weights)
+                let weights = start(&plan, &network, encoder.as_deref())?;
+                Ok::<_, PublicEncoderError>((weights.digest(network.layout()), weights))
             });
-            let (digest, weights) = made.await;
+            let (digest, weights) = match made.await {
+                Ok(made) => made,
+                Err(error) => return Ok(Err(failed(explained(&error)))),
+            };
             self.store.see_version(study, 0, digest).await?;
             return match digest == spec.model_digest {
-                true => Ok(Some(weights)),
+                true => Ok(Ok(Some(weights))),
                 false => Err(other(digest).into()),
             };
         }
         let shown = self.published(channel, assignment, number).await?;
         let first_seen = self.store.see_version(study, number, shown).await?;
         match first_seen == spec.model_digest && shown == spec.model_digest {
-            true => Ok(None),
+            true => Ok(Ok(None)),
             false => Err(other(first_seen).into()),
         }
     }

@@ -63,7 +63,9 @@ impl Agent {
             Err(declined) => return Ok(Err(declined)),
         };
         // Before a key is made: whoever is shown another model says nothing to anybody.
-        self.check_start(channel, assignment, &network).await?;
+        if let Err(declined) = self.check_start(channel, assignment, &network).await? {
+            return Ok(Err(declined));
+        }
         let mut talk = match self.converse(channel, assignment, terms).await? {
             Ok(talk) => talk,
             Err(declined) => return Ok(Err(declined)),
@@ -264,7 +266,10 @@ impl Agent {
             Ok(set) => set,
             Err(error) => return decline_unless_fatal(error),
         };
-        let weights = self.weights(channel, assignment, &network).await?;
+        let weights = match self.weights(channel, assignment, &network).await? {
+            Ok(weights) => weights,
+            Err(declined) => return Ok(Err(declined)),
+        };
         let now = SystemTime::now();
         let paid = match self.protect(assignment, now).await? {
             Ok(paid) => paid,

@@ -1,6 +1,6 @@
 //! The weights that a past round started from: believed by their digest, wherever they come from.
 //!
-//! The first round's are made from the plan's seed. Later ones are looked for in a folder, then
+//! The first round's are made as the plan says. Later ones are looked for in a folder, then
 //! asked of the coordinator, on a connection that changes nothing in the member's folder.
 
 use std::{
@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use consilium_models::network::Network;
+use consilium_models::{
+    network::Network,
+    start::{PublicEncoderError, start},
+};
 use consilium_proto::{Layout, ModelDigest, ParameterVector, vector::ModelHasher};
 use tonic::transport::Channel;
 
@@ -27,6 +30,7 @@ pub(super) struct Starts<'a> {
     membership: &'a Membership,
     study: &'a KnownStudy,
     network: Arc<Network>,
+    encoder: Option<&'a Path>,
     folder: Option<&'a Path>,
     /// Files of the folder by what they digest to, once it was looked through.
     files: Option<HashMap<[u8; 32], PathBuf>>,
@@ -39,12 +43,14 @@ impl<'a> Starts<'a> {
         membership: &'a Membership,
         study: &'a KnownStudy,
         network: Arc<Network>,
+        encoder: Option<&'a Path>,
         folder: Option<&'a Path>,
     ) -> Self {
         Self {
             membership,
             study,
             network,
+            encoder,
             folder,
             files: None,
             channel: None,
@@ -58,17 +64,16 @@ impl<'a> Starts<'a> {
         digest: ModelDigest,
     ) -> Result<ParameterVector, String> {
         if round == 1 {
-            let (network, seed) = (self.network.clone(), self.study.plan.seed);
+            let (network, plan) = (self.network.clone(), self.study.plan.clone());
+            let encoder = self.encoder.map(Path::to_owned);
             let made = blocking(move || {
-                let weights = network.initial(seed);
-                (weights.digest(network.layout()), weights)
+                let weights = start(&plan, &network, encoder.as_deref())?;
+                Ok::<_, PublicEncoderError>((weights.digest(network.layout()), weights))
             });
-            let (found, weights) = made.await;
+            let (found, weights) = made.await.map_err(|error| explained(&error))?;
             return match found == digest {
                 true => Ok(weights),
-                false => Err(format!(
-                    "the plan's seed makes {found}, the ledger has {digest}"
-                )),
+                false => Err(format!("the plan makes {found}, the ledger has {digest}")),
             };
         }
         if let Some(weights) = self.in_folder(digest).await? {

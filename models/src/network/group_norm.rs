@@ -60,7 +60,7 @@ impl GroupNorm {
         let mut normal = input.into_rows();
         let mut output = vec![0.0; normal.len()];
         let group = self.channels / self.groups * self.plane;
-        let deviations = normalise_groups(&mut normal, group);
+        let deviations = normalise_groups(&mut normal, group, EPSILON);
         scale_planes(&normal, [scale, shift], self.plane, &mut output);
         let layer = *self;
         tape.layer_at(output, &[node], |_| GroupNormStep {
@@ -83,8 +83,9 @@ pub(super) fn groups(channels: usize) -> usize {
 
 vectorised! {
     /// Brings each group to mean 0 and variance 1 and gives what it was multiplied by.
-    pub(super) fn normalise_groups<'a>(values: &'a mut [f32], group: usize) -> Vec<f32> {
-        values.chunks_exact_mut(group).map(normalise).collect()
+    pub(super) fn normalise_groups<'a>(values: &'a mut [f32], group: usize, epsilon: f32) -> Vec<f32> {
+        let groups = values.chunks_exact_mut(group);
+        groups.map(|group| normalise(group, epsilon)).collect()
     }
 }
 
@@ -135,11 +136,11 @@ vectorised! {
 
 /// Brings values to mean 0 and variance 1 and gives what they were multiplied by.
 #[inline(always)]
-pub(super) fn normalise(values: &mut [f32]) -> f32 {
+pub(super) fn normalise(values: &mut [f32], epsilon: f32) -> f32 {
     let count = values.len() as f32;
     let mean = sum(values) / count;
     values.iter_mut().for_each(|value| *value -= mean);
-    let scale = 1.0 / (dot(values, values) / count + EPSILON).sqrt();
+    let scale = 1.0 / (dot(values, values) / count + epsilon).sqrt();
     values.iter_mut().for_each(|value| *value *= scale);
     scale
 }

@@ -14,18 +14,30 @@ use crate::profile::Kind;
 pub(super) struct LayerNorm {
     positions: usize,
     features: usize,
+    /// Added to variances.
+    epsilon: f32,
     scale: Slot,
     shift: Slot,
 }
 
 impl LayerNorm {
     pub(super) fn new(on: &mut Blueprint, name: &str, positions: usize, features: usize) -> Self {
+        Self::with_epsilon(on, name, [positions, features], EPSILON)
+    }
+
+    pub(super) fn with_epsilon(
+        on: &mut Blueprint,
+        name: &str,
+        [positions, features]: [usize; 2],
+        epsilon: f32,
+    ) -> Self {
         on.holds(3 * positions * features);
         let scale = on.tensor(format!("{name}.weight"), &[features], Initial::Ones);
         let shift = on.tensor(format!("{name}.bias"), &[features], Initial::Zeros);
         Self {
             positions,
             features,
+            epsilon,
             scale,
             shift,
         }
@@ -44,14 +56,14 @@ impl LayerNorm {
                     over,
                     along: 2,
                 };
-                return affine.forward_on(on, normalised(input.reshape(over), EPSILON), tape);
+                return affine.forward_on(on, normalised(input.reshape(over), self.epsilon), tape);
             }
         };
         let (scale, shift) = (tape.weights.at(self.scale), tape.weights.at(self.shift));
         let node = input.node();
         let mut normal = input.into_rows();
         let mut output = vec![0.0; normal.len()];
-        let deviations = normalise_groups(&mut normal, self.features);
+        let deviations = normalise_groups(&mut normal, self.features, self.epsilon);
         scale_rows(&normal, [scale, shift], &mut output);
         let layer = *self;
         tape.layer_at(output, &[node], |_| LayerNormStep {
@@ -80,6 +92,7 @@ impl Step for LayerNormStep {
             features,
             scale,
             shift,
+            ..
         } = self.layer;
         let stretch = positions * features;
         let rows = |examples: std::ops::Range<usize>| {

@@ -3,7 +3,7 @@
 mod scattering;
 
 pub(super) use self::scattering::scattered;
-use super::TextSizes;
+use super::{BertSizes, TextSizes};
 
 /// An image of `[channels][height][width]` numbers.
 #[derive(Clone)]
@@ -119,11 +119,15 @@ impl<'a> Reader<'a> {
     }
 
     fn layer_norm(&mut self, rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        self.normed_rows(rows, 1e-5)
+    }
+
+    fn normed_rows(&mut self, rows: &[Vec<f64>], epsilon: f64) -> Vec<Vec<f64>> {
         let features = rows[0].len();
         let (scale, shift) = (self.take(features), self.take(features));
         let norm = |row: &Vec<f64>| {
             let mut row = row.clone();
-            standardise(&mut row, 1e-5);
+            standardise(&mut row, epsilon);
             let terms = row.iter().zip(scale).zip(shift);
             terms
                 .map(|((value, scale), shift)| value * scale + shift)
@@ -186,34 +190,77 @@ impl<'a> Reader<'a> {
         }
         for _ in 0..sizes.blocks {
             let h = self.layer_norm(&x);
-            let [q, k, v] = [(); 3].map(|()| self.along(&h, features));
-            let width = features / sizes.heads;
-            let mut taken = vec![vec![0.0; features]; x.len()];
-            for head in 0..sizes.heads {
-                let of = head * width..(head + 1) * width;
-                for (query, taken) in q.iter().zip(&mut taken) {
-                    let score = |key: &Vec<f64>| {
-                        let terms = query[of.clone()].iter().zip(&key[of.clone()]);
-                        terms.map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt()
-                    };
-                    let scores: Vec<f64> = k.iter().map(|key| score(key).exp()).collect();
-                    let sum: f64 = scores.iter().sum();
-                    for (share, value) in scores.iter().zip(&v) {
-                        for (taken, value) in taken[of.clone()].iter_mut().zip(&value[of.clone()]) {
-                            *taken += share / sum * value;
-                        }
+            let taken = self.attend(&h, sizes.heads);
+            add_rows(&mut x, &taken);
+            let h = self.layer_norm(&x);
+            add_rows(&mut x, &self.widened(&h, sizes.hidden));
+        }
+        self.layer_norm(&x)
+    }
+
+    /// Query, key, value, and an output of what is found.
+    fn attend(&mut self, rows: &[Vec<f64>], heads: usize) -> Vec<Vec<f64>> {
+        let features = rows[0].len();
+        let [q, k, v] = [(); 3].map(|()| self.along(rows, features));
+        let width = features / heads;
+        let mut taken = vec![vec![0.0; features]; rows.len()];
+        for head in 0..heads {
+            let of = head * width..(head + 1) * width;
+            for (query, taken) in q.iter().zip(&mut taken) {
+                let score = |key: &Vec<f64>| {
+                    let terms = query[of.clone()].iter().zip(&key[of.clone()]);
+                    terms.map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt()
+                };
+                let scores: Vec<f64> = k.iter().map(|key| score(key).exp()).collect();
+                let sum: f64 = scores.iter().sum();
+                for (share, value) in scores.iter().zip(&v) {
+                    for (taken, value) in taken[of.clone()].iter_mut().zip(&value[of.clone()]) {
+                        *taken += share / sum * value;
                     }
                 }
             }
-            add_rows(&mut x, &self.along(&taken, features));
-            let h = self.layer_norm(&x);
-            let mut h = self.along(&h, sizes.hidden);
-            h.iter_mut()
-                .flatten()
-                .for_each(|value| *value *= normal_distribution(*value));
-            add_rows(&mut x, &self.along(&h, features));
         }
-        self.layer_norm(&x)
+        self.along(&taken, features)
+    }
+
+    /// Two dense layers, GELU between them.
+    fn widened(&mut self, rows: &[Vec<f64>], hidden: usize) -> Vec<Vec<f64>> {
+        let mut wide = self.along(rows, hidden);
+        wide.iter_mut()
+            .flatten()
+            .for_each(|value| *value *= normal_distribution(*value));
+        self.along(&wide, rows[0].len())
+    }
+
+    /// Norms behind the sums, and only the pieces before the padding.
+    pub(super) fn bert(&mut self, pieces: &[f64], sizes: BertSizes, outputs: usize) -> Vec<f64> {
+        let features = sizes.features;
+        let table = self.take(sizes.vocabulary * features);
+        let places = self.take(sizes.positions * features);
+        let last = pieces.iter().rposition(|&piece| piece != 0.0);
+        let seen = &pieces[..last.map_or(1, |last| last + 1)];
+        let embed = |(&piece, place): (&f64, &[f64])| {
+            let row = &table[piece as usize * features..][..features];
+            row.iter()
+                .zip(place)
+                .map(|(row, place)| row + place)
+                .collect()
+        };
+        let x: Vec<Vec<f64>> = seen
+            .iter()
+            .zip(places.chunks(features))
+            .map(embed)
+            .collect();
+        let mut x = self.normed_rows(&x, 1e-12);
+        for _ in 0..sizes.layers {
+            let taken = self.attend(&x, sizes.heads);
+            add_rows(&mut x, &taken);
+            x = self.normed_rows(&x, 1e-12);
+            let wide = self.widened(&x, sizes.hidden);
+            add_rows(&mut x, &wide);
+            x = self.normed_rows(&x, 1e-12);
+        }
+        self.dense(&mean_of(&x), outputs)
     }
 
     pub(super) fn text(&mut self, tokens: &[f64], sizes: TextSizes, outputs: usize) -> Vec<f64> {

@@ -6,7 +6,7 @@ use super::{
     blueprint::Blueprint,
     convolution::{Convolution, Window},
     dense::Dense,
-    group_norm::normalise_groups,
+    group_norm::{EPSILON, normalise_groups},
     scattering::{MAPS, Scattering},
     tape::{Tape, Value},
 };
@@ -44,7 +44,7 @@ impl Architecture for ScatterCnn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
         let mut maps = self.scattering.scatter(input.entered().rows());
         let [_, height, width] = self.scattering.output();
-        normalise_groups(&mut maps, MAPS / GROUPS * height * width);
+        normalise_groups(&mut maps, MAPS / GROUPS * height * width, EPSILON);
         let x = relu(self.conv1.forward(tape.input(maps), tape), tape);
         let x = relu(self.conv2.forward(x, tape), tape);
         self.fc.forward(x, tape)

@@ -157,6 +157,7 @@ fn cases() -> Vec<Case> {
         text_case(SIZES),
         text_case(WORDS),
         pair_case(),
+        bert_case(BERT),
         tagging_case(),
         chain_case(),
     ]
@@ -183,9 +184,37 @@ const WORDS: TextSizes = TextSizes {
     ..SIZES
 };
 
+/// Positions that are learnt, and norms behind the sums.
+const BERT: BertSizes = BertSizes {
+    vocabulary: 11,
+    positions: 7,
+    features: 8,
+    heads: 2,
+    hidden: 12,
+    layers: 2,
+};
+
+fn bert_case(sizes: BertSizes) -> Case {
+    let mut on = Blueprint::default();
+    let encoder = BertEncoder::new(&mut on, sizes);
+    let network = Classifier::new(&mut on, encoder, 3);
+    let forward = move |weights: &[f64], input: &[f64]| Reader::new(weights).bert(input, sizes, 3);
+    Case {
+        name: "pieces",
+        network: layers(
+            Box::new(network),
+            on,
+            sizes.positions,
+            Objective::Classes(3),
+        ),
+        oracle: Oracle::Outputs(Box::new(forward)),
+    }
+}
+
 fn pair_case() -> Case {
     let mut on = Blueprint::default();
-    let network = text::PairClassifier::new(&mut on, WORDS, [1, 2], 3);
+    let encoder = TextEncoder::new(&mut on, WORDS);
+    let network = PairClassifier::new(&mut on, encoder, WORDS.slots, [1, 2], 3);
     let inputs = WORDS.positions * WORDS.slots;
     let forward =
         |weights: &[f64], input: &[f64]| Reader::new(weights).pair(input, WORDS, [1, 2], 3);
@@ -203,7 +232,8 @@ fn tagging_case() -> Case {
         slots: WORDS.slots,
         tags: 3,
     };
-    let network = text::Tagger::new(&mut on, WORDS, tagging);
+    let encoder = TextEncoder::new(&mut on, WORDS);
+    let network = Tagger::new(&mut on, encoder, tagging);
     let objective = Objective::Tags(tagging);
     Case {
         name: "words with tags",
@@ -275,10 +305,10 @@ impl Case {
 
     fn input(&self, seed: u64) -> Vec<f32> {
         let mut random = Random::new(&[23, seed]);
-        if self.name.starts_with("words") {
+        if self.is_padded() {
             // As many words as the target has tags.
             let mut input = vec![0.0; self.network.inputs()];
-            let words = &mut input[..self.words(seed as usize) * WORDS.slots];
+            let words = &mut input[..self.words(seed as usize) * self.slots()];
             words
                 .iter_mut()
                 .for_each(|number| *number = (random.bits() % 10 + 1) as f32);
@@ -298,13 +328,25 @@ impl Case {
         }
     }
 
+    /// Whether windows may end early.
+    fn is_padded(&self) -> bool {
+        self.name.starts_with("words") || self.name == "pieces"
+    }
+
     /// Whether every number is a token, what is none the first one.
     fn reads_tokens(&self) -> bool {
-        self.name == "text" || self.name.starts_with("words")
+        self.name == "text" || self.is_padded()
+    }
+
+    fn slots(&self) -> usize {
+        match self.name {
+            "pieces" => 1,
+            _ => WORDS.slots,
+        }
     }
 
     fn words(&self, seed: usize) -> usize {
-        1 + seed % (self.network.inputs() / WORDS.slots)
+        1 + seed % (self.network.inputs() / self.slots())
     }
 
     fn target(&self, seed: usize) -> Target {
@@ -662,6 +704,20 @@ fn any_text() -> impl Strategy<Value = Case> {
     )
 }
 
+fn any_bert() -> impl Strategy<Value = Case> {
+    let sizes = (1_usize..12, 1_usize..3, 0_u32..3, 1_usize..20, 0_usize..3);
+    sizes.prop_map(|(positions, eights, doublings, hidden, layers)| {
+        bert_case(BertSizes {
+            vocabulary: 11,
+            positions,
+            features: 8 * eights,
+            heads: 1 << doublings,
+            hidden,
+            layers,
+        })
+    })
+}
+
 fn any_scattering() -> impl Strategy<Value = Case> {
     (8_usize..12, 8_usize..12).prop_map(|(height, width)| scatter_case([1, height, width]))
 }
@@ -776,6 +832,11 @@ proptest! {
 
     #[test]
     fn text_encoders_of_any_size_agree_with_the_oracle(case in any_text()) {
+        agrees_with_the_oracle(&case)?;
+    }
+
+    #[test]
+    fn public_encoders_of_any_size_agree_with_the_oracle(case in any_bert()) {
         agrees_with_the_oracle(&case)?;
     }
 

@@ -6,15 +6,14 @@
 use std::rc::Rc;
 
 use super::{
-    Architecture,
     activation::{gelu, sum_of},
     attention::Attention,
     blueprint::Blueprint,
     dense::Dense,
     embedding::Embedding,
+    heads::{Encoder, lengths},
     layer_norm::LayerNorm,
-    positions::{average, first_of, neighbours},
-    tagging::{Steps, Tagging, words_of},
+    positions::neighbours,
     tape::{Tape, Value},
 };
 
@@ -58,20 +57,8 @@ impl Default for TextSizes {
     }
 }
 
-impl TextSizes {
-    /// Positions of each example that are looked at, at least one.
-    fn lengths(&self, input: &[f32]) -> Rc<[usize]> {
-        let examples = input.chunks_exact(self.positions * self.slots);
-        let length = |example| match self.is_padded {
-            true => words_of(example, self.slots).max(1),
-            false => self.positions,
-        };
-        examples.map(length).collect()
-    }
-}
-
 /// Embedding, neighbours, fixed places added, blocks, a norm.
-struct Encoder {
+pub(super) struct TextEncoder {
     sizes: TextSizes,
     embedding: Embedding,
     near: Option<Dense>,
@@ -92,103 +79,8 @@ struct Block {
     dense: [Dense; 2],
 }
 
-/// The encoder, the mean over positions, dense outputs.
-pub(super) struct Classifier {
-    encoder: Encoder,
-    head: Dense,
-}
-
-/// The encoder, and what stands at the first of each of two markers beside the mean: classes of pairs.
-pub(super) struct PairClassifier {
-    encoder: Encoder,
-    markers: [usize; 2],
-    head: Dense,
-}
-
-/// The encoder, a score for each tag at each position, and a chain.
-pub(super) struct Tagger {
-    encoder: Encoder,
-    head: Dense,
-    steps: Steps,
-}
-
-impl Classifier {
-    pub(super) fn new(on: &mut Blueprint, sizes: TextSizes, classes: usize) -> Self {
-        let encoder = Encoder::new(on, sizes);
-        let head = Dense::last(on, "head", sizes.features, classes);
-        Self { encoder, head }
-    }
-}
-
-impl Architecture for Classifier {
-    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let (x, lengths) = self.encoder.forward(input, tape);
-        let x = average(x, self.encoder.shape(), &lengths, tape);
-        self.head.forward(x, tape)
-    }
-}
-
-impl PairClassifier {
-    pub(super) fn new(
-        on: &mut Blueprint,
-        sizes: TextSizes,
-        markers: [usize; 2],
-        classes: usize,
-    ) -> Self {
-        let encoder = Encoder::new(on, sizes);
-        let head = Dense::last(on, "head", 3 * sizes.features, classes);
-        Self {
-            encoder,
-            markers,
-            head,
-        }
-    }
-}
-
-impl Architecture for PairClassifier {
-    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let TextSizes {
-            positions, slots, ..
-        } = self.encoder.sizes;
-        let rows = input.again().entered();
-        let marked = |example: &[f32]| {
-            let first = |marker: usize| {
-                let mut positions = example.chunks_exact(slots);
-                positions.position(|numbers| numbers[0] as usize == marker)
-            };
-            self.markers.map(first)
-        };
-        let examples = rows.rows().chunks_exact(positions * slots);
-        let marked: Rc<[_]> = examples.map(marked).collect();
-        let (x, lengths) = self.encoder.forward(input, tape);
-        let x = first_of(x, self.encoder.shape(), &lengths, marked, tape);
-        self.head.forward(x, tape)
-    }
-}
-
-impl Tagger {
-    pub(super) fn new(on: &mut Blueprint, sizes: TextSizes, tagging: Tagging) -> Self {
-        let encoder = Encoder::new(on, sizes);
-        let head = Dense::along(on, "head", sizes.positions, sizes.features, tagging.tags);
-        let steps = Steps::new(on, "steps", tagging);
-        Self {
-            encoder,
-            head,
-            steps,
-        }
-    }
-}
-
-impl Architecture for Tagger {
-    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let (x, _) = self.encoder.forward(input, tape);
-        let x = self.head.forward(x, tape);
-        self.steps.forward(x, tape)
-    }
-}
-
-impl Encoder {
-    fn new(on: &mut Blueprint, sizes: TextSizes) -> Self {
+impl TextEncoder {
+    pub(super) fn new(on: &mut Blueprint, sizes: TextSizes) -> Self {
         let TextSizes {
             tokens,
             positions,
@@ -215,17 +107,21 @@ impl Encoder {
             norm: LayerNorm::new(on, "ln", positions, features),
         }
     }
+}
 
-    /// Positions and features.
+impl Encoder for TextEncoder {
     fn shape(&self) -> [usize; 2] {
         [self.sizes.positions, self.sizes.features]
     }
 
-    /// # Shapes
-    /// - `input`: `[examples][positions][slots]`, tokens
-    /// - output: `[examples][positions][features]`, and the positions of each example that count
     fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Rc<[usize]>) {
-        let lengths = self.sizes.lengths(input.again().entered().rows());
+        let TextSizes {
+            positions, slots, ..
+        } = self.sizes;
+        let lengths = match self.sizes.is_padded {
+            true => lengths(&input, positions, slots),
+            false => vec![positions; tape.examples].into(),
+        };
         let mut x = self.embedding.forward(input, tape);
         if let Some(near) = &self.near {
             let around = neighbours(x, self.shape(), self.sizes.reach, tape);

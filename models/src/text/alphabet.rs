@@ -13,7 +13,7 @@ pub(crate) struct Alphabet {
     pub(crate) slots: usize,
     /// Positions of a window.
     pub(crate) window: usize,
-    /// What stands before the two entities of a pair.
+    /// What stands before the two entities of a pair; of no use to public encoders, which no plan asks for pairs.
     pub(crate) markers: [usize; 2],
 }
 
@@ -21,7 +21,8 @@ pub(crate) struct Alphabet {
 pub(crate) const RESERVED: usize = 3;
 
 impl Alphabet {
-    /// Of a text that is read in order; of one that is a vector nothing is numbered.
+    /// Of a text that is read in order; of a bag nothing is numbered. The numbers of a public encoder's pieces
+    /// are its own.
     pub(crate) fn of(text: &TextInput) -> Self {
         match *text {
             TextInput::Words { window, buckets } => Self {
@@ -41,7 +42,13 @@ impl Alphabet {
                     markers: [first as usize, second as usize],
                 }
             }
-            TextInput::Bag { .. } | TextInput::Encoder { .. } => Self {
+            TextInput::Encoder { window, .. } => Self {
+                tokens: 1,
+                slots: 1,
+                window,
+                markers: [0, 0],
+            },
+            TextInput::Bag { .. } => Self {
                 tokens: 1,
                 slots: 1,
                 window: 0,

@@ -5,8 +5,10 @@
 //! shapes, number formats, and that every number is finite. Heads for tasks and the pooler are not read.
 
 mod encoder;
+mod public;
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -16,7 +18,11 @@ use ring::digest;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
-pub use self::encoder::{BertEncoder, EncodeError};
+pub(crate) use self::public::PublicEncoder;
+pub use self::{
+    encoder::{BertEncoder, EncodeError},
+    public::PublicEncoderError,
+};
 
 /// Most bytes that a file with weights may have: enough for the large models in single precision.
 pub const WEIGHTS_LIMIT: u64 = 2 << 30;
@@ -206,6 +212,22 @@ impl BertWeights {
     /// The weights in the order of [`BertConfig::layout`], each row by row.
     pub fn tensors(&self) -> &[Vec<f32>] {
         &self.tensors
+    }
+
+    /// What a network that is trained on starts one of its tensors with, by name. It knows texts of the first
+    /// kind alone, whose embedding is in that of the positions.
+    pub(crate) fn starting(&self, name: &str) -> Option<Cow<'_, [f32]>> {
+        let layout = self.config.layout();
+        let at = |name: &str| layout.iter().position(|(known, _)| known == name);
+        let tensor = |name: &str| at(name).and_then(|at| self.tensors.get(at));
+        let found = tensor(name)?;
+        if name != "embeddings.position_embeddings.weight" {
+            return Some(found.into());
+        }
+        let kind = tensor("embeddings.token_type_embeddings.weight")?;
+        let rows = found.chunks(self.config.hidden);
+        let sums = rows.flat_map(|row| row.iter().zip(kind).map(|(place, kind)| place + kind));
+        Some(sums.collect())
     }
 }
 

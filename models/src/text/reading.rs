@@ -24,7 +24,10 @@ pub use self::{
 };
 use super::{
     Note,
-    bert::{BertError, EncodeError},
+    bag::Bag,
+    bert::{EncodeError, PublicEncoder, PublicEncoderError},
+    features::Buckets,
+    words::Filter,
 };
 use crate::network::Target;
 
@@ -68,34 +71,9 @@ pub enum ReadingError {
         /// The classes that the plan lists.
         classes: String,
     },
-    /// The plan's encoder is a file that every site has to have.
-    #[error(
-        "the plan reads notes with a public encoder: name its folder in `text_encoder` of the agent's \
-         configuration, or with --text-encoder"
-    )]
-    NoEncoder,
-    /// The folder holds another encoder.
-    #[error("the encoder's file has SHA-256 {found}, the plan asks for {expected}")]
-    OtherEncoder {
-        /// Of the plan.
-        expected: String,
-        /// Of the file.
-        found: String,
-    },
-    /// An encoder of another width than the plan says.
-    #[error("the encoder's vectors have {found} numbers, the plan says {expected}")]
-    OtherWidth {
-        /// Of the plan.
-        expected: usize,
-        /// Of the encoder.
-        found: usize,
-    },
-    /// The encoder cannot be used.
+    /// The plan's encoder is not at hand.
     #[error(transparent)]
-    Encoder(#[from] BertError),
-    /// The encoder's vocabulary cannot be used.
-    #[error(transparent)]
-    Vocabulary(#[from] super::vocabulary::VocabularyError),
+    Encoder(#[from] PublicEncoderError),
     /// The encoder cannot read a note.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -138,8 +116,33 @@ impl Reading {
             TextInput::Words { .. } | TextInput::Pieces { .. } => {
                 Form::Windows(windows::Cutter::new(text))
             }
-            TextInput::Bag { .. } | TextInput::Encoder { .. } => {
-                Form::Vectors(Vectors::new(text, encoder)?)
+            TextInput::Encoder { .. } => {
+                let encoder = PublicEncoder::open(plan, encoder)?;
+                match plan.reads_windows() {
+                    true => Form::Windows(windows::Cutter::of_encoder(text, encoder.vocabulary)),
+                    false => Form::Vectors(Vectors::of_encoder(encoder)),
+                }
+            }
+            &TextInput::Bag {
+                buckets,
+                neighbours,
+                letters,
+                first_sentence,
+                drop_stop_words,
+                drop_punctuation,
+            } => {
+                let buckets = Buckets::at_most(buckets);
+                Form::Vectors(Vectors::Bag {
+                    bag: Bag::new(buckets)
+                        .with_neighbours(neighbours)
+                        .with_letters(letters)
+                        .with_first_sentence(first_sentence),
+                    filter: Filter {
+                        stop_words: drop_stop_words,
+                        punctuation: drop_punctuation,
+                    },
+                    buckets,
+                })
             }
         };
         Ok(Self {

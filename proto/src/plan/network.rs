@@ -48,6 +48,18 @@ pub enum Network {
         #[serde(default = "one")]
         reach: usize,
     },
+    /// The public encoder of the BERT kind that the plan's text names, trained on from its public weights (Devlin
+    /// et al. 2019). The sizes are those of the encoder's `config.json`.
+    Bert {
+        /// Blocks, `num_hidden_layers`: 1 to 48.
+        layers: usize,
+        /// Heads of attention, `num_attention_heads`: 1 to 256, a divisor of `text.width`.
+        heads: usize,
+        /// Features between the two dense layers of a block, `intermediate_size`: 1 to 16 384.
+        hidden: usize,
+        /// Pieces, `vocab_size`: 1 to 1 000 000.
+        vocabulary: usize,
+    },
     /// A conditional random field without hidden layers: each of a word's features scores each tag, and so does
     /// the tag before (Lafferty, McCallum and Pereira 2001). For `entity-tagging`.
     Chain,
@@ -99,6 +111,8 @@ enum Takes {
     Vectors,
     /// The words of a text in order.
     Words,
+    /// The pieces of a public encoder.
+    Pieces,
     /// Rows of a table whose columns have bins.
     Bins,
 }
@@ -113,6 +127,7 @@ impl Network {
             Self::ResnetGn { .. } => "resnet-gn",
             Self::Dense { .. } => "dense",
             Self::Text { .. } => "text",
+            Self::Bert { .. } => "bert",
             Self::Chain => "chain",
             Self::Tree { .. } => "tree",
             Self::NaiveBayes { .. } => "naive-bayes",
@@ -129,6 +144,7 @@ impl Network {
             Self::CnnSmall | Self::Cnn | Self::ScatterCnn | Self::ResnetGn { .. } => Takes::Images,
             Self::Dense { .. } => Takes::Vectors,
             Self::Text { .. } | Self::Chain => Takes::Words,
+            Self::Bert { .. } => Takes::Pieces,
             Self::Tree { .. } | Self::NaiveBayes { .. } => Takes::Bins,
         }
     }
@@ -173,6 +189,23 @@ impl Network {
                     return unsound("network.reach", "must be 0 to 8");
                 }
             }
+            Self::Bert {
+                layers,
+                heads,
+                hidden,
+                vocabulary,
+            } => {
+                for (field, size, most) in [
+                    ("network.layers", layers, 48),
+                    ("network.heads", heads, 256),
+                    ("network.hidden", hidden, 16_384),
+                    ("network.vocabulary", vocabulary, 1_000_000),
+                ] {
+                    if !(1..=most).contains(size) {
+                        return unsound(field, format!("must be 1 to {most}"));
+                    }
+                }
+            }
             Self::Tree { depth } if !(1..=8).contains(depth) => {
                 return unsound("network.depth", "must be 1 to 8");
             }
@@ -194,6 +227,19 @@ impl Plan {
         }
     }
 
+    /// Numbers of a public encoder's vectors; 0 where there is none.
+    fn width(&self) -> usize {
+        match self.text {
+            Some(TextInput::Encoder { width, .. }) => width,
+            _ => 0,
+        }
+    }
+
+    /// Whether its network reads the words of a text in order, in windows.
+    pub fn reads_windows(&self) -> bool {
+        matches!(self.network.takes(), Takes::Words | Takes::Pieces)
+    }
+
     /// Refuses a network that cannot take what the plan feeds it.
     pub(super) fn check_network(&self) -> Result<(), PlanError> {
         let network = &self.network;
@@ -201,7 +247,8 @@ impl Plan {
         let gets = match (&self.image, &self.text) {
             (Some(_), _) => [Takes::Images; 2],
             (_, Some(TextInput::Words { .. } | TextInput::Pieces { .. })) => [Takes::Words; 2],
-            (_, Some(TextInput::Bag { .. } | TextInput::Encoder { .. })) => [Takes::Vectors; 2],
+            (_, Some(TextInput::Bag { .. })) => [Takes::Vectors; 2],
+            (_, Some(TextInput::Encoder { .. })) => [Takes::Vectors, Takes::Pieces],
             (None, None) => [Takes::Vectors, Takes::Bins],
         };
         if !gets.contains(&network.takes()) {
@@ -209,6 +256,7 @@ impl Plan {
                 Takes::Images => "takes images: it needs [image]",
                 Takes::Vectors => "takes [table], or [text] of form \"bag\" or \"encoder\"",
                 Takes::Words => "takes [text] of form \"words\" or \"pieces\"",
+                Takes::Pieces => "takes [text] of form \"encoder\"",
                 Takes::Bins => "takes [table]",
             };
             return unsound("network.name", format!("`{}` {reason}", network.name()));
@@ -229,6 +277,13 @@ impl Plan {
             (&Network::Text { features, .. }, _) if self.buckets() * features > TABLE => {
                 let reason = format!("and text.buckets make a table of more than {TABLE} weights");
                 unsound("network.features", reason)
+            }
+            (&Network::Bert { heads, .. }, _) if !self.width().is_multiple_of(heads) => {
+                unsound("network.heads", "must divide text.width")
+            }
+            (&Network::Bert { vocabulary, .. }, _) if self.width() * vocabulary > TABLE => {
+                let reason = format!("and text.width make a table of more than {TABLE} weights");
+                unsound("network.vocabulary", reason)
             }
             (Network::Chain, _) if self.buckets() * self.outputs() > TABLE => {
                 let reason = format!("and classes make a table of more than {TABLE} weights");

@@ -45,13 +45,14 @@ pub enum TextInput {
         #[serde(default = "one_hundred_and_twenty_eight")]
         window: usize,
     },
-    /// One vector, made by a public encoder that every site has as a file and that is not trained.
+    /// A public encoder of the BERT kind that every site has as files. With the network `dense` it makes one vector
+    /// of a text and is not trained; with `bert` it is trained on from its weights.
     Encoder {
         /// SHA-256 of the encoder's safetensors file, 64 hexadecimal digits.
         sha256: String,
-        /// Numbers of the vector: 8 to 4096.
+        /// Features of a piece, and numbers of the vector, `hidden_size`: 8 to 4096.
         width: usize,
-        /// Word pieces of a text that it sees: 8 to 512. Default: 128.
+        /// Word pieces that it sees at once: 8 to 512. Default: 128.
         #[serde(default = "one_hundred_and_twenty_eight")]
         window: usize,
     },
@@ -163,11 +164,6 @@ impl TextInput {
         }
         unsound("text.window", format!("must be 8 to 512, found {window}"))
     }
-
-    /// Whether it keeps words in order, in windows.
-    pub fn is_sequence(&self) -> bool {
-        matches!(self, Self::Words { .. } | Self::Pieces { .. })
-    }
 }
 
 impl Plan {
@@ -180,9 +176,9 @@ impl Plan {
             };
         };
         text.check()?;
-        if self.task == Task::EntityTagging && !text.is_sequence() {
-            let reason = "must be \"words\" or \"pieces\" to tag entities";
-            return unsound("text.form", reason);
+        if self.task == Task::EntityTagging && !self.reads_windows() {
+            let reason = "must read words in order to tag entities: `chain`, `text` or `bert`";
+            return unsound("network.name", reason);
         }
         if self.task == Task::RelationExtraction && matches!(text, TextInput::Encoder { .. }) {
             let reason = "must be \"bag\", \"words\" or \"pieces\" for relations";

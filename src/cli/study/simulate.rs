@@ -134,9 +134,10 @@ async fn one(options: &Options, plan: Plan, stop: &CancellationToken) -> Result<
     let keeps_curve = options.picture.is_some();
     let flag = StopFlag::default();
     let raised = flag.clone();
+    let encoder = options.text_encoder.clone();
     let work = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        let mut simulation = Simulation::new(&plan, hospitals)?;
+        let mut simulation = Simulation::new(&plan, hospitals, encoder.as_deref())?;
         let mut curve = Vec::new();
         let every = plan.rounds.div_ceil(SCORED);
         let mut score = |simulation: &Simulation| -> Result<Figures> {

@@ -307,6 +307,11 @@ proptest! {
     }
 
     #[test]
+    fn public_encoders_of_any_size_agree_on_burns_tensors(case in any_bert()) {
+        agrees(Device::Tensors, case, &[1, 2, 3]);
+    }
+
+    #[test]
     fn residual_networks_of_any_size_agree_on_burns_tensors(case in any_resnet()) {
         agrees(Device::Tensors, case, &[1, 2, 3]);
     }

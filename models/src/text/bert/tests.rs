@@ -1,5 +1,7 @@
 //! Tests of public encoders: known answers by PyTorch 2.15.0 with transformers 5.24.0, and unsound files.
 
+mod trained_on;
+
 use std::{collections::BTreeMap, fs, io::Write as _};
 
 use proptest::prelude::*;
@@ -13,14 +15,22 @@ const CONFIG: &str = r#"{"hidden_size": 8, "num_hidden_layers": 2, "num_attentio
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-fn tiny_config() -> BertConfig {
-    let parsed: ConfigFile = serde_json::from_str(CONFIG).expect("a configuration");
+fn config(text: &str) -> BertConfig {
+    let parsed: ConfigFile = serde_json::from_str(text).expect("a configuration");
     parsed.check().expect("sound")
+}
+
+fn tiny_config() -> BertConfig {
+    config(CONFIG)
 }
 
 /// The weights that the reference was computed with: sines by place in the layout.
 fn tiny() -> Tensors {
-    let layout = tiny_config().layout().into_iter().enumerate();
+    sines(tiny_config())
+}
+
+fn sines(config: BertConfig) -> Tensors {
+    let layout = config.layout().into_iter().enumerate();
     layout
         .map(|(at, (name, shape))| {
             let of = |place: usize| {

@@ -1,21 +1,17 @@
 //! A text, or a pair of its entities, as one vector.
 
-use std::path::Path;
-
-use consilium_proto::plan::TextInput;
-
 use super::{Candidate, ReadingError, pairs};
 use crate::text::{
     Note,
     bag::Bag,
-    bert::{BertEncoder, BertWeights},
+    bert::{BertEncoder, PublicEncoder},
     cleaning::Cleaned,
     features::Buckets,
     vocabulary::Vocabulary,
     words::Filter,
 };
 
-/// Makes vectors as a plan asks for them.
+/// Makes vectors: of hashed words, or by a public encoder.
 pub(super) enum Vectors {
     Bag {
         bag: Bag,
@@ -30,65 +26,11 @@ pub(super) enum Vectors {
 }
 
 impl Vectors {
-    pub(super) fn new(text: &TextInput, folder: Option<&Path>) -> Result<Self, ReadingError> {
-        match text {
-            &TextInput::Bag {
-                buckets,
-                neighbours,
-                letters,
-                first_sentence,
-                drop_stop_words,
-                drop_punctuation,
-            } => {
-                let buckets = Buckets::at_most(buckets);
-                Ok(Self::Bag {
-                    bag: Bag::new(buckets)
-                        .with_neighbours(neighbours)
-                        .with_letters(letters)
-                        .with_first_sentence(first_sentence),
-                    filter: Filter {
-                        stop_words: drop_stop_words,
-                        punctuation: drop_punctuation,
-                    },
-                    buckets,
-                })
-            }
-            TextInput::Encoder {
-                sha256,
-                width,
-                window,
-            } => {
-                let folder = folder.ok_or(ReadingError::NoEncoder)?;
-                let weights = BertWeights::read(folder)?;
-                let found: String = (weights.digest().iter())
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                if found != *sha256 {
-                    return Err(ReadingError::OtherEncoder {
-                        expected: sha256.clone(),
-                        found,
-                    });
-                }
-                let encoder = BertEncoder::new(weights);
-                let hidden = encoder.config().hidden;
-                if hidden != *width {
-                    return Err(ReadingError::OtherWidth {
-                        expected: *width,
-                        found: hidden,
-                    });
-                }
-                let file = ["tokenizer.json", "vocab.txt"]
-                    .map(|name| folder.join(name))
-                    .into_iter()
-                    .find(|file| file.is_file());
-                let file = file.unwrap_or_else(|| folder.join("vocab.txt"));
-                Ok(Self::Encoder {
-                    vocabulary: Vocabulary::from_file(&file)?,
-                    window: (*window).min(encoder.config().positions),
-                    encoder: Box::new(encoder),
-                })
-            }
-            TextInput::Words { .. } | TextInput::Pieces { .. } => Err(ReadingError::NoText),
+    pub(super) fn of_encoder(public: PublicEncoder) -> Self {
+        Self::Encoder {
+            vocabulary: public.vocabulary,
+            window: public.window,
+            encoder: Box::new(BertEncoder::new(public.weights)),
         }
     }
 

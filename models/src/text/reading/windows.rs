@@ -21,6 +21,14 @@ use crate::{
 pub(super) struct Cutter {
     alphabet: Alphabet,
     kind: Kind,
+    frame: Option<Frame>,
+}
+
+/// What a public encoder has before and behind the pieces of a window.
+#[derive(Clone, Copy)]
+struct Frame {
+    before: f32,
+    behind: f32,
 }
 
 enum Kind {
@@ -31,6 +39,7 @@ enum Kind {
 /// A text in windows.
 pub struct Windows {
     alphabet: Alphabet,
+    frame: Option<Frame>,
     /// Where each word lies in the text as it is written.
     words: Vec<Span>,
     /// What each word is known by: `[words][slots]`.
@@ -57,6 +66,20 @@ impl Cutter {
         Self {
             alphabet: Alphabet::of(text),
             kind,
+            frame: None,
+        }
+    }
+
+    /// For a public encoder, whose windows begin and end as it has learnt.
+    pub(super) fn of_encoder(text: &TextInput, vocabulary: Vocabulary) -> Self {
+        let specials = vocabulary.specials();
+        Self {
+            alphabet: Alphabet::of(text),
+            frame: Some(Frame {
+                before: specials.class as f32,
+                behind: specials.separator as f32,
+            }),
+            kind: Kind::Pieces(vocabulary),
         }
     }
 
@@ -68,7 +91,8 @@ impl Cutter {
     /// Overlapping windows over all words; none of a text without words.
     pub(super) fn cut(&self, text: &str) -> Windows {
         let (words, numbers) = self.numbered(text);
-        let window = self.alphabet.window;
+        // A plan's window has 8 positions or more.
+        let window = self.alphabet.window - if self.frame.is_some() { 2 } else { 0 };
         let step = (window / 2).max(1);
         let starts = (0..words.len()).step_by(step);
         let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -81,6 +105,7 @@ impl Cutter {
         }
         Windows {
             alphabet: self.alphabet,
+            frame: self.frame,
             words,
             numbers,
             ranges,
@@ -113,9 +138,17 @@ impl Cutter {
     pub(super) fn tagged(&self, note: &Note, classes: &[String]) -> Vec<Example> {
         let windows = self.cut(&note.text);
         let tags = tags_of(&windows.words, &note.entities, classes);
-        let example = |range: &Range<usize>| Example {
-            input: windows.input(range.clone()),
-            target: Target::Tags(tags[range.clone()].into()),
+        let example = |range: &Range<usize>| {
+            let mut tags = tags[range.clone()].to_vec();
+            if windows.frame.is_some() {
+                // What frames a window is outside of all entities.
+                tags.insert(0, 0);
+                tags.push(0);
+            }
+            Example {
+                input: windows.input(range.clone()),
+                target: Target::Tags(tags.into()),
+            }
         };
         windows.ranges.iter().map(example).collect()
     }
@@ -176,6 +209,10 @@ impl Windows {
     fn input(&self, words: Range<usize>) -> Vec<f32> {
         let Alphabet { slots, window, .. } = self.alphabet;
         let mut input = self.numbers[words.start * slots..words.end * slots].to_vec();
+        if let Some(Frame { before, behind }) = self.frame {
+            input.insert(0, before);
+            input.push(behind);
+        }
         input.resize(window * slots, 0.0);
         input
     }
@@ -204,7 +241,8 @@ impl Windows {
             let Some(window) = (first..last).max_by_key(margin) else {
                 continue;
             };
-            let at = window * self.alphabet.window + word - self.ranges[window].start;
+            let first = window * self.alphabet.window + usize::from(self.frame.is_some());
+            let at = first + word - self.ranges[window].start;
             match outputs.get(at * numbers..(at + 1) * numbers) {
                 Some(answers) => stitched.extend_from_slice(answers),
                 None => stitched.extend(std::iter::repeat_n(0.0, numbers)),

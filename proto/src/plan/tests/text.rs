@@ -16,6 +16,16 @@ const TWO: &str = "[\"a\", \"b\"]";
 const BAG: &str = "text = { form = \"bag\" }\nnetwork = { name = \"dense\", hidden = [] }\n";
 const WORDS: &str = "text = { form = \"words\" }\nnetwork = { name = \"text\" }\n";
 const CHAIN: &str = "text = { form = \"words\" }\nnetwork = { name = \"chain\" }\n";
+/// A public encoder's sizes, for a window of its pieces.
+fn bert(text: &str, network: &str) -> String {
+    format!(
+        "text = {{ form = \"encoder\", sha256 = \"{}\", {text} }}\n\
+         network = {{ name = \"bert\", {network} }}\n",
+        "0".repeat(64)
+    )
+}
+
+const MINILM: &str = "layers = 6, heads = 12, hidden = 1536, vocabulary = 30522";
 const PAIR: &str = "pair = { from = \"Drug\", to = \"Disease\" }\n";
 const TREE: &str = "network = { name = \"tree\", depth = 1 }\nstrategy = { name = \"sum\" }\n\
                     [[table.columns]]\nname = \"age\"\nedges = [40.0, 60.0]\n";
@@ -36,6 +46,8 @@ fn every_task_about_notes_has_a_plan() {
         ("tabular-classification", TWO, TREE.to_owned()),
         ("entity-tagging", "[\"Disease\"]", CHAIN.to_owned()),
         ("entity-tagging", "[\"Disease\"]", WORDS.to_owned()),
+        ("note-classification", TWO, bert("width = 384", MINILM)),
+        ("entity-tagging", TWO, bert("width = 384", MINILM)),
         ("relation-extraction", TWO, format!("{BAG}{PAIR}")),
         ("relation-extraction", TWO, format!("{WORDS}{PAIR}")),
     ] {
@@ -62,10 +74,13 @@ fn tables_that_do_not_belong_together_are_refused() {
     );
     refused("note-classification", TWO, &format!("{BAG}{PAIR}"), "pair");
     refused("relation-extraction", TWO, BAG, "pair");
-    refused("entity-tagging", TWO, BAG, "text.form");
+    refused("entity-tagging", TWO, BAG, "network.name");
     refused("note-classification", TWO, CHAIN, "network.name");
     let crossed = "text = { form = \"bag\" }\nnetwork = { name = \"text\" }\n";
     refused("note-classification", TWO, crossed, "network.name");
+    let crossed =
+        format!("text = {{ form = \"bag\" }}\nnetwork = {{ name = \"bert\", {MINILM} }}\n");
+    refused("note-classification", TWO, &crossed, "network.name");
     let encoder = format!(
         "text = {{ form = \"encoder\", width = 384, sha256 = \"{}\" }}\n\
          network = {{ name = \"dense\", hidden = [] }}\n{PAIR}",
@@ -102,6 +117,20 @@ fn sizes_of_texts_are_bounded() {
     refused("note-classification", TWO, heads, "network.features");
     let table = "text = { form = \"words\", buckets = 1048576 }\nnetwork = { name = \"text\", features = 1024 }\n";
     refused("note-classification", TWO, table, "network.features");
+    for (width, from, to, field) in [
+        ("width = 384", "layers = 6", "layers = 99", "network.layers"),
+        ("width = 384", "heads = 12", "heads = 7", "network.heads"),
+        (
+            "width = 384",
+            "hidden = 1536",
+            "hidden = 0",
+            "network.hidden",
+        ),
+        ("width = 4096", "30522", "999999", "network.vocabulary"),
+    ] {
+        let network = bert(width, &MINILM.replace(from, to));
+        refused("note-classification", TWO, &network, field);
+    }
     let threshold = "pair = { from = \"a\", to = \"b\", threshold = 1.0 }\n";
     refused(
         "relation-extraction",
