@@ -8,8 +8,10 @@ mod device;
 mod enrol;
 mod governance;
 mod knowledge;
+mod model;
 mod node;
 mod note;
+mod predict;
 mod privacy;
 mod study;
 
@@ -41,6 +43,12 @@ enum Command {
     /// Clinical notes: read them with reasons, take out who they are about
     #[command(subcommand)]
     Note(note::Command),
+    /// What released models say of pictures and notes
+    #[command(subcommand)]
+    Predict(predict::Command),
+    /// Released models, and what this hospital knows of them
+    #[command(subcommand)]
+    Model(model::Command),
     /// Files of findings, rules and treatments that reading notes rests on
     #[command(subcommand)]
     Knowledge(knowledge::Command),
@@ -96,6 +104,8 @@ impl Cli {
             Command::Demo(options) => demo::run(*options).await,
             Command::Study(command) => command.run().await,
             Command::Note(command) => Box::pin(command.run()).await,
+            Command::Predict(command) => command.run(),
+            Command::Model(command) => command.run(),
             Command::Knowledge(command) => command.run(),
             Command::Privacy(command) => command.run(),
             Command::Agent(command) => command.run().await,

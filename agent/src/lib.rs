@@ -6,6 +6,8 @@
 //! | [`settings`] | how an agent runs |
 //! | [`policy`] | what a hospital allows, closed unless opened by name |
 //! | [`data`] | data sets: registered, never copied; opt-out |
+//! | [`quality`] | what a steward should correct in a data set, exclude or look at |
+//! | [`fhir`], [`hl7`] | charts in, reports out |
 //! | [`consent`] | studies seen, decisions made, decisions sent |
 //! | [`participation`] | the running agent |
 //! | [`receipts`] | what the coordinator signs about the ledger, checked |
@@ -17,9 +19,12 @@
 
 pub mod consent;
 pub mod data;
+pub mod fhir;
+pub mod hl7;
 pub mod membership;
 pub mod participation;
 pub mod policy;
+pub mod quality;
 pub mod receipts;
 pub mod replay;
 pub mod settings;

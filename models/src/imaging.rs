@@ -39,6 +39,11 @@ impl Preprocess {
         self.input.channels * self.input.height * self.input.width
     }
 
+    /// Channels, height and width of an input.
+    pub(crate) fn size(&self) -> [usize; 3] {
+        [self.input.channels, self.input.height, self.input.width]
+    }
+
     /// Whether inputs have no number; never so for a checked plan.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

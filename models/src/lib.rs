@@ -11,6 +11,8 @@
 //! | [`mod@start`] | version 0 of a study's weights |
 //! | [`training`] | one site's work in one round, private or not |
 //! | [`benchmark`] | what a step of training costs on this machine |
+//! | [`released`] | a model as a finished study released it |
+//! | [`prediction`] | what an image model says of a picture, how sure it is, and why |
 //! | [`profile`] | where the time of training goes |
 //! | [`evaluation`] | scores as sums and counts, so that sites can be merged |
 //! | [`random`] | the generator behind initial weights and augmentation; never noise or sampling |
@@ -21,8 +23,10 @@ pub mod decision;
 pub mod evaluation;
 pub mod imaging;
 pub mod network;
+pub mod prediction;
 pub mod profile;
 pub mod random;
+pub mod released;
 pub mod start;
 pub mod tabular;
 pub mod text;

@@ -19,6 +19,7 @@ mod counts;
 mod dense;
 mod device;
 mod embedding;
+mod explain;
 mod gradients;
 mod group_norm;
 mod heads;
@@ -60,6 +61,7 @@ use self::text::TextEncoder;
 pub use self::{
     batch::{Batch, Target},
     device::{Device, DeviceError, NoDevice, Road, Tested, Wish},
+    explain::Heat,
     gradients::PerExample,
     tagging::most_probable_tags,
     text::TextSizes,

@@ -6,17 +6,22 @@ use std::{
     fs::File,
     io::{self, IsTerminal as _, Read},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use consilium_agent::{
+    fhir::{self, mapping::Concepts, moment::Day},
     settings::{IdentifierLists, Settings},
     store::Store,
 };
 use consilium_models::{
     analysis::{Analyst, NOTE_LIMIT, Trained},
-    decision::facts::{Facts, JSON_LIMIT},
+    decision::{
+        facts::{Facts, JSON_LIMIT},
+        knowledge::Knowledge,
+    },
     text::terminology::{Terminology, TerminologyError},
 };
 use consilium_privacy::{
@@ -26,15 +31,12 @@ use consilium_privacy::{
 use consilium_proto::ErrorCode;
 use serde_json::json;
 
-use super::{knowledge, study};
+use super::{knowledge, model};
 use crate::{
     failure::{Classify as _, refuse},
     output,
     unlock::Unlock,
 };
-
-/// Largest file of weights that is read, in bytes.
-const WEIGHTS_LIMIT: u64 = 2 << 30;
 
 /// Clinical notes.
 #[derive(Debug, Subcommand)]
@@ -64,6 +66,12 @@ pub(super) struct Analyse {
     /// What is known besides: demographics, facts, allergies, drugs
     #[arg(long, value_name = "FILE.json")]
     facts: Option<PathBuf>,
+    /// What a FHIR R4 chart says of the patient: problems, medicines, allergies, measurements
+    #[arg(long, value_name = "CHART.json", conflicts_with = "facts")]
+    chart: Option<PathBuf>,
+    /// Whose part of the chart, as `Patient/7`; not needed where it has one patient
+    #[arg(long, value_name = "ID", requires = "chart")]
+    patient: Option<String>,
     /// Trained model: the study's plan and the weights that it released; may be given more than once
     #[arg(long = "model", num_args = 2, value_names = ["PLAN.toml", "WEIGHTS.safetensors"])]
     models: Vec<PathBuf>,
@@ -108,11 +116,12 @@ impl Command {
 impl Analyse {
     fn run(&self) -> Result<()> {
         let note = read_note(&self.note)?;
-        let known = match &self.facts {
-            Some(path) => read_facts(path)?,
-            None => Facts::default(),
-        };
         let knowledge = knowledge::read(&self.knowledge)?;
+        let known = match (&self.facts, &self.chart) {
+            (Some(path), _) => read_facts(path)?,
+            (None, Some(path)) => self.charted(path, &knowledge)?,
+            (None, None) => Facts::default(),
+        };
         let mut analyst = Analyst::new(&knowledge)?;
         for file in &self.terminologies {
             let terminology = match Terminology::read(file) {
@@ -125,7 +134,8 @@ impl Analyse {
         }
         for pair in self.models.chunks(2) {
             let [plan, weights] = pair else { continue };
-            analyst = analyst.with_model(read_model(plan, weights, self.text_encoder.as_deref())?);
+            let model = Trained::new(&model::read(plan, weights)?, self.text_encoder.as_deref());
+            analyst = analyst.with_model(model.classify(ErrorCode::Invalid)?);
         }
         let analysis = analyst.analyse(&note, &known)?;
         if self.json {
@@ -134,6 +144,40 @@ impl Analyse {
         let is_plain =
             self.no_colour || std::env::var_os("NO_COLOR").is_some() || !io::stdout().is_terminal();
         output::line(report::text(&note, &analysis, &knowledge, !is_plain))
+    }
+}
+
+impl Analyse {
+    /// What a chart says of the patient. What it says in codes that the knowledge does not know is counted.
+    fn charted(&self, path: &Path, knowledge: &Knowledge) -> Result<Facts> {
+        let chart = fhir::read(path).classify(ErrorCode::Invalid)?;
+        let found = chart.facts();
+        let patients = &found.patients;
+        let of = match (&self.patient, patients.len()) {
+            (Some(id), _) => patients.get(id),
+            (None, 1) => patients.values().next(),
+            (None, _) => None,
+        };
+        let Some(of) = of else {
+            let known: Vec<&str> = patients.keys().take(5).map(String::as_str).collect();
+            let message = format!(
+                "the chart {} has {} patients ({}{}): name one of them with --patient",
+                path.display(),
+                patients.len(),
+                known.join(", "),
+                if patients.len() > 5 { ", …" } else { "" },
+            );
+            return refuse(ErrorCode::Missing, message);
+        };
+        let today = Day::of(SystemTime::now()).context("reading the clock")?;
+        let mapped = of.to_facts(today, &Concepts::of(knowledge));
+        if !mapped.unmapped.is_empty() {
+            output::note(format_args!(
+                "{} statements of the chart have no concept in the knowledge and do not count",
+                mapped.unmapped.len()
+            ));
+        }
+        Ok(mapped.facts)
     }
 }
 
@@ -209,7 +253,7 @@ fn dictionaries(lists: &IdentifierLists) -> Result<Dictionaries> {
 }
 
 /// A note's text; `-` is standard input. Errors say what is wrong with it, never what it says.
-fn read_note(path: &Path) -> Result<String> {
+pub(super) fn read_note(path: &Path) -> Result<String> {
     let name = if path == Path::new("-") {
         "standard input".into()
     } else {
@@ -264,22 +308,6 @@ fn read_facts(path: &Path) -> Result<Facts> {
         return refuse(ErrorCode::Invalid, message);
     };
     Facts::from_json(&bytes)
-        .classify(ErrorCode::Invalid)
-        .with_context(context)
-}
-
-fn read_model(plan: &Path, weights: &Path, encoder: Option<&Path>) -> Result<Trained> {
-    let read = study::plan::read(plan)?;
-    let context = || format!("reading the model {}", weights.display());
-    let bytes = File::open(weights).and_then(|file| bounded(file, WEIGHTS_LIMIT));
-    let Some(bytes) = bytes.with_context(context)? else {
-        let message = format!(
-            "the model {} has more than {WEIGHTS_LIMIT} bytes",
-            weights.display()
-        );
-        return refuse(ErrorCode::Invalid, message);
-    };
-    Trained::from_file(&read, &bytes, encoder)
         .classify(ErrorCode::Invalid)
         .with_context(context)
 }

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | a folder | `.txt` files, marked in brat's `.ann` files beside them or in another folder | file |
 //! | `.jsonl`, `.ndjson` | JSON lines, see [`Fields`] | line |
+//! | `.json`, or JSON lines of resources | a FHIR R4 chart, see [`crate::fhir::notes`] | document or report |
 //! | `.csv` | CSV with a header, see [`Fields`] | row |
 //! | `.conll`, `.iob`, `.bio`, `.tsv` | CoNLL: token first, BIO tag last | document, or sentence where no line opens a document |
 //! | `.pubtator`, or `.txt` that begins with `ID\|t\|` | PubTator | title with abstract |
@@ -19,6 +20,7 @@
 //! identifier: it names file and line.
 
 mod brat;
+mod charts;
 mod conll;
 mod content;
 mod draft;
@@ -44,9 +46,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::content::{Deidentify, NoteContent};
 pub use self::overview::{Lengths, Overview, describe};
 use super::{
-    Found, Place,
+    Fault, Found, Place,
     records::{Content, Record},
 };
+use crate::fhir::FhirError;
 
 /// Largest file that is read, in bytes; of a folder, all its files together.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -130,6 +133,9 @@ pub enum NotesError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A FHIR chart is not as R4 says.
+    #[error(transparent)]
+    Chart(#[from] FhirError),
 }
 
 impl NotesError {
@@ -165,12 +171,26 @@ pub fn read(
     annotations: Option<&Path>,
     fields: &Fields,
 ) -> Result<Vec<ReadNote>, NotesError> {
+    let (notes, faults) = found(path, annotations, fields)?;
+    match faults.first() {
+        Some(fault) => Err(NotesError::unsound(path, fault.to_string())),
+        None => Ok(notes),
+    }
+}
+
+/// All notes, and what is no note but should be one.
+fn found(
+    path: &Path,
+    annotations: Option<&Path>,
+    fields: &Fields,
+) -> Result<(Vec<ReadNote>, Vec<Fault>), NotesError> {
     let metadata = std::fs::metadata(path).map_err(NotesError::file(path))?;
     if metadata.is_dir() {
-        return folder::read(path, annotations);
+        return Ok((folder::read(path, annotations)?, Vec::new()));
     }
     let form = Form::of_name(path)?;
     let text = file::read(path, FILE_LIMIT)?;
+    let mut faults = Vec::new();
     let notes = match form {
         Form::Text if !pubtator::begins(&text) => vec![folder::note(path, text, annotations)?],
         _ if annotations.is_some() => {
@@ -178,14 +198,19 @@ pub fn read(
             return Err(NotesError::unsound(path, reason));
         }
         Form::Text | Form::PubTator => pubtator::read(path, &text)?,
-        Form::JsonLines => json_lines::read(path, &text, fields)?,
+        Form::JsonLines if !charts::begins(&text) => json_lines::read(path, &text, fields)?,
+        Form::Chart | Form::JsonLines => {
+            let notes;
+            (notes, faults) = charts::read(path, &text)?;
+            notes
+        }
         Form::Rows => rows::read(path, &text, fields)?,
         Form::Conll => conll::read(path, &text)?,
     };
     if notes.is_empty() {
         return Err(NotesError::unsound(path, "the file holds no note"));
     }
-    Ok(notes)
+    Ok((notes, faults))
 }
 
 /// The notes of a source as records. One without a patient is its own.
@@ -203,12 +228,10 @@ pub(super) fn list(
         place: read.place.clone(),
         content: Content::Note(NoteContent::new(read)),
     };
+    let (notes, faults) = found(path, annotations, fields)?;
     Ok(Found {
-        records: read(path, annotations, fields)?
-            .into_iter()
-            .map(record)
-            .collect(),
-        ..Found::default()
+        records: notes.into_iter().map(record).collect(),
+        faults,
     })
 }
 
@@ -216,6 +239,7 @@ pub(super) fn list(
 #[derive(Clone, Copy)]
 enum Form {
     Text,
+    Chart,
     JsonLines,
     Rows,
     Conll,
@@ -226,14 +250,15 @@ impl Form {
     fn of_name(file: &Path) -> Result<Self, NotesError> {
         match file::extension(file).as_str() {
             "txt" => Ok(Self::Text),
+            "json" => Ok(Self::Chart),
             "jsonl" | "ndjson" => Ok(Self::JsonLines),
             "csv" => Ok(Self::Rows),
             "conll" | "iob" | "bio" | "tsv" => Ok(Self::Conll),
             "pubtator" => Ok(Self::PubTator),
             _ => Err(NotesError::unsound(
                 file,
-                "notes are read from a folder of .txt, and from .txt, .jsonl, .csv, .conll and \
-                 .pubtator files; name the file by its form",
+                "notes are read from a folder of .txt, and from .txt, .jsonl, .json (FHIR), .csv, \
+                 .conll and .pubtator files; name the file by its form",
             )),
         }
     }

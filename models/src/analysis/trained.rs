@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use consilium_proto::{Digest, OutOfRange, ParameterVector, Plan, plan::Task};
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use consilium_proto::plan::Task;
 
 use crate::{
-    decision::diagnosis::opinion::ModelIdentity,
     network::{Network, NetworkError, Weights},
+    released::{ModelIdentity, Released},
     text::{Note, Reading, ReadingError, Span},
 };
 
@@ -34,15 +33,6 @@ pub enum TrainedError {
     /// Weights that do not fit the plan, or a network that fails.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The file of weights is no safetensors file.
-    #[error("the weights are not in the safetensors format")]
-    Format(#[from] SafeTensorError),
-    /// The file of weights is that of another network.
-    #[error("the weights are not those of the plan's network: {0}")]
-    OtherNetwork(String),
-    /// Weights that are no numbers.
-    #[error(transparent)]
-    Values(#[from] OutOfRange),
 }
 
 /// An entity that a tagger found, in the note as it is written.
@@ -61,56 +51,21 @@ pub(super) struct Related {
 }
 
 impl Trained {
-    /// From the plan that it was trained by and what came out. `encoder` is the folder of the public encoder that
-    /// some plans ask for.
+    /// Makes a released model ready. `encoder` is the folder of the public encoder that some plans ask for.
     ///
     /// # Errors
     /// A plan that is not about notes, weights of another network, an encoder that is not there.
-    pub fn new(
-        identity: ModelIdentity,
-        plan: &Plan,
-        weights: &ParameterVector,
-        encoder: Option<&Path>,
-    ) -> Result<Self, TrainedError> {
+    pub fn new(released: &Released, encoder: Option<&Path>) -> Result<Self, TrainedError> {
+        let plan = released.plan();
         let network = Network::from_plan(plan)?;
         Ok(Self {
-            identity,
+            identity: released.identity().clone(),
             task: plan.task,
             reading: Reading::from_plan(plan, encoder)?,
-            weights: network.weights(weights.as_slice())?,
+            weights: network.weights(released.weights().as_slice())?,
             network,
             threshold: plan.pair.as_ref().map_or(0.5, |pair| pair.threshold),
         })
-    }
-
-    /// From the plan and the bytes of the safetensors file that a finished study released. The model goes by the
-    /// plan's name and the file's digest.
-    ///
-    /// # Errors
-    /// As [`Trained::new`]; bytes that are no such file.
-    pub fn from_file(
-        plan: &Plan,
-        bytes: &[u8],
-        encoder: Option<&Path>,
-    ) -> Result<Self, TrainedError> {
-        let stored = SafeTensors::deserialize(bytes)?;
-        let mut values = Vec::new();
-        for spec in Network::from_plan(plan)?.layout().tensors() {
-            let name = &spec.name;
-            let other = |what: &str| TrainedError::OtherNetwork(format!("{name} {what}"));
-            let tensor = stored.tensor(name).map_err(|_| other("is not there"))?;
-            if tensor.shape() != spec.shape.as_slice() || tensor.dtype() != Dtype::F32 {
-                return Err(other("has another shape or type"));
-            }
-            let numbers = tensor.data().as_chunks::<4>().0.iter();
-            values.extend(numbers.map(|bytes| f32::from_le_bytes(*bytes)));
-        }
-        let identity = ModelIdentity {
-            name: plan.name.clone(),
-            version: plan.digest().to_string(),
-            sha256: Digest::plain(bytes).to_string(),
-        };
-        Self::new(identity, plan, &ParameterVector::new(values)?, encoder)
     }
 
     /// Which model it is.

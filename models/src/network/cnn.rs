@@ -14,6 +14,8 @@ use super::{
 pub(super) struct Cnn {
     conv1: Convolution,
     conv2: Convolution,
+    /// Channels, height and width behind it.
+    last: [usize; 3],
     fc1: Dense,
     fc2: Dense,
 }
@@ -29,6 +31,7 @@ impl Cnn {
         Self {
             conv1,
             conv2,
+            last: shape,
             fc1,
             fc2,
         }
@@ -39,6 +42,7 @@ impl Architecture for Cnn {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
         let x = relu(self.conv1.forward(input, tape), tape);
         let x = relu(self.conv2.forward(x, tape), tape);
+        tape.show(&x, self.last);
         let x = relu(self.fc1.forward(x, tape), tape);
         self.fc2.forward(x, tape)
     }

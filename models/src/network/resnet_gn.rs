@@ -27,8 +27,8 @@ pub(super) struct ResnetGn {
     stem: Normed,
     blocks: Vec<Block>,
     fc: Dense,
-    /// Pixels of a channel at the end.
-    plane: usize,
+    /// Channels, height and width at the end.
+    last: [usize; 3],
 }
 
 /// A convolution with standardised weights and the norm that follows it.
@@ -68,7 +68,7 @@ impl ResnetGn {
             stem,
             blocks,
             fc,
-            plane: shape[1] * shape[2],
+            last: shape,
         }
     }
 }
@@ -150,7 +150,8 @@ impl Architecture for ResnetGn {
         for &block in &self.blocks {
             x = tape.stretch(x, move |x, tape| block.forward(x, tape));
         }
-        let x = average(x, self.plane, tape);
+        tape.show(&x, self.last);
+        let x = average(x, self.last[1] * self.last[2], tape);
         self.fc.forward(x, tape)
     }
 }

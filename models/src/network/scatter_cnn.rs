@@ -20,6 +20,8 @@ pub(super) struct ScatterCnn {
     scattering: Scattering,
     conv1: Convolution,
     conv2: Convolution,
+    /// Channels, height and width behind it.
+    last: [usize; 3],
     fc: Dense,
 }
 
@@ -35,6 +37,7 @@ impl ScatterCnn {
             scattering,
             conv1,
             conv2,
+            last,
             fc,
         }
     }
@@ -47,6 +50,7 @@ impl Architecture for ScatterCnn {
         normalise_groups(&mut maps, MAPS / GROUPS * height * width, EPSILON);
         let x = relu(self.conv1.forward(tape.input(maps), tape), tape);
         let x = relu(self.conv2.forward(x, tape), tape);
+        tape.show(&x, self.last);
         self.fc.forward(x, tape)
     }
 }

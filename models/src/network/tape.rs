@@ -61,6 +61,24 @@ pub(super) struct Tape<'a> {
     taps: Taps,
     recomputes: bool,
     watch: Watch<'a>,
+    maps: Option<Maps>,
+}
+
+/// The maps of features that a network's last convolution left.
+struct Maps {
+    rows: Rows,
+    /// Channels, height, width.
+    shape: [usize; 3],
+}
+
+/// The maps of one example, and the gradient there.
+pub(super) struct SeenMaps {
+    /// Channels, height, width.
+    pub(super) shape: [usize; 3],
+    /// `[channels][height][width]`
+    pub(super) values: Vec<f32>,
+    /// The same, of what was asked about; empty where nothing was.
+    pub(super) gradient: Vec<f32>,
 }
 
 /// What was computed, and the way back through it.
@@ -106,6 +124,8 @@ pub(super) struct Pass<'a> {
     pub(super) sink: Sink<'a>,
     wanted: Vec<bool>,
     watch: Watch<'a>,
+    /// A record whose gradient is to be kept, and that gradient.
+    kept: Option<(usize, Vec<f32>)>,
 }
 
 impl Value {
@@ -173,6 +193,7 @@ impl<'a> Tape<'a> {
             taps: Taps::default(),
             recomputes: false,
             watch: Watch::of(None),
+            maps: None,
         }
     }
 
@@ -300,6 +321,50 @@ impl<'a> Tape<'a> {
         Value::Rows(Rows { rows, node })
     }
 
+    /// Notes what a network's last convolution left: what it is explained by. On the CPU alone.
+    pub(super) fn show(&mut self, maps: &Value, shape: [usize; 3]) {
+        if let Value::Rows(rows) = maps {
+            let rows = rows.clone();
+            self.maps = Some(Maps { rows, shape });
+        }
+    }
+
+    /// What was shown; with a gradient at `output` also the gradient there. None of a network that shows nothing.
+    pub(super) fn seen_maps(
+        mut self,
+        output: &Value,
+        gradient: Option<Vec<f32>>,
+    ) -> Option<SeenMaps> {
+        let Maps { rows, shape } = self.maps.take()?;
+        let values = rows.rows().to_vec();
+        let (Some(gradient), Some(node), Value::Rows(output)) = (gradient, rows.node, output)
+        else {
+            let gradient = Vec::new();
+            return Some(SeenMaps {
+                shape,
+                values,
+                gradient,
+            });
+        };
+        // Gradients of weights are of no interest, but layers form them on the way.
+        let mut sum = vec![0.0; self.weights.count()];
+        let mut pass = Pass {
+            weights: self.weights,
+            examples: self.examples,
+            sink: Sink::Summed(&mut sum),
+            wanted: Vec::new(),
+            watch: self.watch,
+            kept: Some((node, Vec::new())),
+        };
+        pass.walk(self.records.unwrap_or_default(), output.node, gradient);
+        let gradient = pass.kept.map(|(_, gradient)| gradient).unwrap_or_default();
+        Some(SeenMaps {
+            shape,
+            values,
+            gradient,
+        })
+    }
+
     /// Keeps a record, if any are kept, and says where.
     fn push(&mut self, record: impl FnOnce() -> Record) -> Option<usize> {
         let records = self.records.as_mut()?;
@@ -367,6 +432,7 @@ impl<'a> Tape<'a> {
             sink,
             wanted: Vec::new(),
             watch,
+            kept: None,
         };
         pass.walk(self.records.unwrap_or_default(), output.node, gradient);
         Ok(pass.sink)
@@ -394,6 +460,11 @@ impl Pass<'_> {
             let Some(gradient) = gradients[node].take() else {
                 continue;
             };
+            if let Some((place, kept)) = &mut self.kept
+                && *place == node
+            {
+                kept.clone_from(&gradient);
+            }
             let (inputs, backs) = match record {
                 Record::Entry => return Some(gradient),
                 Record::Layer { inputs, kind, step } => {
