@@ -13,6 +13,7 @@ mod lease;
 mod manifest;
 mod notes;
 mod npz;
+pub mod picture_file;
 mod records;
 mod register;
 mod report;

@@ -7,6 +7,7 @@
 //! | [`policy`] | what a hospital allows, closed unless opened by name |
 //! | [`data`] | data sets: registered, never copied; opt-out |
 //! | [`quality`] | what a steward should correct in a data set, exclude or look at |
+//! | [`dicom`] | pictures of the hospital's archive: read safely, freed of their patients |
 //! | [`fhir`], [`hl7`] | charts in, reports out |
 //! | [`consent`] | studies seen, decisions made, decisions sent |
 //! | [`participation`] | the running agent |
@@ -19,6 +20,7 @@
 
 pub mod consent;
 pub mod data;
+pub mod dicom;
 pub mod fhir;
 pub mod hl7;
 pub mod membership;

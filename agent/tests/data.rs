@@ -85,6 +85,7 @@ fn registration(source: Source) -> Registration {
         label_map: None,
         public_size: PublicSize::Declared(100),
         skip_unreadable: false,
+        pixels_seen: false,
         replace: false,
     }
 }
@@ -236,6 +237,7 @@ async fn empty_corrupt_and_giant_images_are_named_before_they_do_harm() {
 
     let skipping = Registration {
         skip_unreadable: true,
+        pixels_seen: false,
         ..registration(source())
     };
     let report = hospital
@@ -254,6 +256,7 @@ async fn nothing_usable_is_an_error_even_when_skipping() {
     };
     let skipping = Registration {
         skip_unreadable: true,
+        pixels_seen: false,
         ..registration(source())
     };
     let error = hospital

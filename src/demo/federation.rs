@@ -273,6 +273,7 @@ async fn prepare(
         label_map: None,
         public_size: PublicSize::Declared(hospital.patients as u64),
         skip_unreadable: false,
+        pixels_seen: false,
         replace: false,
     };
     let store = Store::open(&place.folder, Arc::new(place.key()?)).await?;

@@ -474,6 +474,7 @@ async fn register_all(place: &Place, records: Vec<SiteRecords>) {
             label_map: set.label_map,
             public_size: PublicSize::Declared(set.public_size),
             skip_unreadable: false,
+            pixels_seen: false,
             replace: false,
         };
         register(&store, &policy, registration, SystemTime::now())

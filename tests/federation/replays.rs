@@ -274,6 +274,7 @@ async fn register_again(site: &Place, store: &Store, plan: &Plan, data: &Path) {
         label_map: None,
         public_size: PublicSize::Declared(set.public_size),
         skip_unreadable: false,
+        pixels_seen: false,
         replace: true,
     };
     let later = SystemTime::now() + Duration::from_secs(10);

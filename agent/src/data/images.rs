@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     DataError, Fault, Found, Place,
+    picture_file::ENDINGS,
     records::{Content, Record},
     source::LabelColumns,
     spreadsheet::Spreadsheet,
@@ -106,7 +107,7 @@ fn is_inside(path: &Path) -> bool {
         .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// All PNG and JPEG files below a folder, in a fixed order. Links to folders are not followed.
+/// All PNG, JPEG and DICOM files below a folder, in a fixed order. Links to folders are not followed.
 fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     collect(folder, DEPTH, &mut files)?;
@@ -130,7 +131,7 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
 
 fn is_image(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str()))
+    extension.is_some_and(|e| ENDINGS.contains(&e.as_str()))
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ pub async fn release_labels(
         deviation: balance.deviation,
         epsilon,
         ledger_entry,
-        names_patients: manifest.source.names_patients(),
+        names_patients: manifest.names_patients(),
     })
 }
 

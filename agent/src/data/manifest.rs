@@ -14,6 +14,9 @@ use super::{
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) source: Source,
+    /// Whether every picture said itself whose it is.
+    #[serde(default)]
+    pub(crate) pictures_name_patients: bool,
     pub(crate) records: Vec<Listed>,
 }
 
@@ -73,6 +76,11 @@ impl std::fmt::Debug for Manifest {
 }
 
 impl Manifest {
+    /// Whether it is known whose each record is.
+    pub(crate) fn names_patients(&self) -> bool {
+        self.source.names_patients() || self.pictures_name_patients
+    }
+
     /// The content of each record, in order. Images in files of their own are not opened here.
     ///
     /// # Errors

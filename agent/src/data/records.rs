@@ -2,10 +2,15 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use consilium_models::imaging::{self, Picture};
+use consilium_models::imaging::Picture;
 use consilium_proto::Digest;
 
-use super::{DataError, Place, notes::NoteContent, table::Header};
+use super::{
+    DataError, Place,
+    notes::NoteContent,
+    picture_file::{self, Opened},
+    table::Header,
+};
 
 /// One record of a source, not yet decoded.
 pub(crate) struct Record {
@@ -35,6 +40,12 @@ pub(crate) enum Content {
     Row(TableRow),
     /// A clinical note.
     Note(NoteContent),
+}
+
+/// A picture, and the digest of what it was made of.
+pub(crate) struct Looked {
+    pub(crate) opened: Opened,
+    pub(crate) digest: Digest,
 }
 
 /// One image within the bytes of an array.
@@ -71,15 +82,20 @@ impl Content {
     ///
     /// # Errors
     /// What is wrong with it, without its name.
-    pub(crate) fn picture(&self) -> Result<(Picture, Digest), String> {
+    pub(crate) fn look(&self) -> Result<Looked, String> {
         match self {
             Self::File(file) => {
                 let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-                let picture = imaging::decode(&bytes, imaging::PIXEL_LIMIT)
-                    .map_err(|error| explain(&error))?;
-                Ok((picture, Digest::plain(&bytes)))
+                let opened = picture_file::open(&bytes).map_err(|error| explain(&error))?;
+                Ok(Looked {
+                    opened,
+                    digest: Digest::plain(&bytes),
+                })
             }
-            Self::Pixels(pixels) => Ok((pixels.picture()?, Digest::plain(pixels.bytes()))),
+            Self::Pixels(pixels) => Ok(Looked {
+                opened: Opened::plain(pixels.picture()?),
+                digest: Digest::plain(pixels.bytes()),
+            }),
             Self::Row(_) => Err("a row of a table is no picture".into()),
             Self::Note(_) => Err("a note is no picture".into()),
         }

@@ -20,10 +20,11 @@ use super::{
     labelled_set::map_label,
     lease, list,
     manifest::{Listed, Located},
-    records::{Content, TableRow},
+    records::{Content, Looked, TableRow},
     table,
 };
 use crate::{
+    dicom::deidentify::Suspicion,
     policy::Policy,
     store::{ChargeError, DataSet, Store, StoreError},
 };
@@ -42,6 +43,8 @@ pub struct Registration {
     /// Whether unreadable images, labels without image and images without label are left out
     /// (and reported) instead of refused.
     pub skip_unreadable: bool,
+    /// Whether a person has looked at the pictures: those that may show a name are otherwise refused.
+    pub pixels_seen: bool,
     /// Whether a data set of this name may be replaced. What it has spent stays spent, and who
     /// opted out stays out.
     pub replace: bool,
@@ -207,6 +210,14 @@ pub(super) fn release_request(data_set: &str, what: &str, epsilon: Epsilon) -> C
     }
 }
 
+/// Why a picture has to be looked at first, if it has.
+fn doubt(suspicions: &[Suspicion]) -> Option<String> {
+    let first = suspicions.first()?;
+    Some(format!(
+        "it may show whose it is ({first}): look at such pictures, then say so with --pixels-seen"
+    ))
+}
+
 /// Reads everything once.
 fn survey(
     registration: Registration,
@@ -227,14 +238,24 @@ fn survey(
     let mut sizes = BTreeMap::new();
     let mut digests: HashMap<Digest, Vec<String>> = HashMap::new();
     let (mut listed, mut classes) = (Vec::new(), BTreeMap::new());
-    for record in records {
+    // Whether every picture says itself whose it is.
+    let mut pictures_name_patients = !records.is_empty() && !source.names_patients();
+    for mut record in records {
+        let mut named = None;
         let digest = match &record.content {
             Content::Row(row) => row.digest(),
             Content::Note(content) => content.digest(),
-            Content::File(_) | Content::Pixels(_) => match record.content.picture() {
-                Ok((picture, digest)) => {
-                    let size = format!("{} x {}", picture.width(), picture.height());
-                    *sizes.entry(size).or_default() += 1;
+            Content::File(_) | Content::Pixels(_) => match record.content.look() {
+                Ok(Looked { opened, digest }) => {
+                    let doubt = (!registration.pixels_seen).then(|| doubt(&opened.suspicions));
+                    if let Some(reason) = doubt.flatten() {
+                        let place = Located::of(&record).to_string();
+                        found.faults.push(Fault::Unreadable { place, reason });
+                        continue;
+                    }
+                    let (width, height) = (opened.picture.width(), opened.picture.height());
+                    *sizes.entry(format!("{width} x {height}")).or_default() += 1;
+                    named = opened.tags.and_then(|tags| tags.patient());
                     digest
                 }
                 Err(reason) => {
@@ -253,6 +274,10 @@ fn survey(
         digests.entry(digest).or_default().push(place.to_string());
         if !label.is_empty() {
             *classes.entry(label.clone()).or_default() += 1;
+        }
+        pictures_name_patients &= named.is_some();
+        if let Some(named) = named.filter(|_| !source.names_patients()) {
+            record.patient = named;
         }
         let patient = pseudonyms.pseudonym(&record.patient).to_string();
         listed.push(Listed {
@@ -295,7 +320,7 @@ fn survey(
         name: registration.name,
         records: listed.len(),
         patients: patients.len(),
-        names_patients: source.names_patients(),
+        names_patients: source.names_patients() || pictures_name_patients,
         classes,
         sizes,
         columns: table::describe(&rows),
@@ -308,6 +333,7 @@ fn survey(
     Ok((
         Manifest {
             source,
+            pictures_name_patients,
             records: listed,
         },
         report,

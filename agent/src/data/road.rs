@@ -118,11 +118,11 @@ impl Road {
         match (&self.way, content) {
             (Way::Table(inputs), Content::Row(row)) => single(inputs.prepare(row)?, row.digest()),
             (Way::Image(preprocess), Content::File(_) | Content::Pixels(_)) => {
-                let (picture, digest) = content.picture().map_err(|reason| {
+                let looked = content.look().map_err(|reason| {
                     let place = place.to_string();
                     DataError::Faulty(vec![Fault::Unreadable { place, reason }])
                 })?;
-                single(preprocess.prepare(&picture), digest)
+                single(preprocess.prepare(&looked.opened.picture), looked.digest)
             }
             (
                 Way::Notes {

@@ -56,6 +56,7 @@ async fn registered(folder: &Path) -> Store {
         label_map: None,
         public_size: PublicSize::Declared(4),
         skip_unreadable: false,
+        pixels_seen: false,
         replace: false,
     };
     register(&store, &Policy::default(), registration, NOW)

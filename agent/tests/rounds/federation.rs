@@ -265,6 +265,7 @@ impl Federation {
             label_map: Some(map),
             public_size: PublicSize::Declared(40),
             skip_unreadable: false,
+            pixels_seen: false,
             replace: false,
         };
         let store = Store::open(&folder, Arc::new(key()))

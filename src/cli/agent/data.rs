@@ -77,7 +77,9 @@ pub(in crate::cli) struct Add {
     name: String,
     #[command(flatten)]
     folder: Folder,
-    /// Folder of PNG and JPEG images, or a MedMNIST npz; without --labels, `<class>/<image>`
+    /// Folder of PNG, JPEG and DICOM images, or a MedMNIST npz; without --labels, `<class>/<image>`
+    ///
+    /// Where no column says whose an image is, a DICOM object's Patient ID does.
     #[arg(long, value_name = "DIR|NPZ", conflicts_with = "table")]
     images: Option<PathBuf>,
     /// CSV that labels the images
@@ -127,6 +129,12 @@ pub(in crate::cli) struct Add {
     /// Leave out (and report) unreadable images, labels without image and images without label
     #[arg(long)]
     skip_unreadable: bool,
+    /// Declare that a person has looked at the pictures, and none shows whose it is
+    ///
+    /// DICOM objects whose header speaks of text in the pixels (ultrasound, screens, captures) are refused
+    /// without it.
+    #[arg(long, requires = "images")]
+    pixels_seen: bool,
     /// Replace a data set of this name; what it has spent stays spent
     #[arg(long)]
     replace: bool,
@@ -266,6 +274,7 @@ impl Add {
                 }
             },
             skip_unreadable: self.skip_unreadable,
+            pixels_seen: self.pixels_seen,
             replace: self.replace,
         };
         let (store, policy) = (self.folder.store().await?, self.folder.policy()?);

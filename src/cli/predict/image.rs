@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use consilium_agent::data::picture_file::{self, ENDINGS};
 use consilium_models::{
     prediction::{Calibration, ImageModel, ImagePrediction, explanation::Scored, overlay},
     released::Released,
@@ -23,12 +24,9 @@ use crate::{
     output,
 };
 
-/// Endings of files that are looked at in a folder.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
-
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
-    /// Pictures (PNG or JPEG), or folders of them
+    /// Pictures (PNG, JPEG or DICOM), or folders of them
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -146,8 +144,7 @@ impl Options {
     ) -> Result<Said> {
         let bytes = fs::read(file)?;
         let started = Instant::now();
-        let picture =
-            consilium_models::imaging::decode(&bytes, consilium_models::imaging::PIXEL_LIMIT)?;
+        let picture = picture_file::open(&bytes)?.picture;
         let input = model.input(&picture);
         let prediction = model.predict(&input, calibration)?;
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;

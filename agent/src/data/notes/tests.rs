@@ -102,7 +102,7 @@ fn each_form_is_found_by_its_name_and_a_mark_before_the_text_is_dropped() {
     }
     let notes = read_bytes("x.pubtator.txt", sound("a.pubtator").as_bytes()).expect("by content");
     assert_eq!((notes.len(), notes[0].note.entities.len()), (2, 2));
-    for other in ["notes", "notes.pdf", "notes.json", "notes.xlsx"] {
+    for other in ["notes", "notes.pdf", "notes.xml", "notes.xlsx"] {
         assert!(
             refusal(other, b"x").contains("name the file by its form"),
             "{other}"

@@ -79,6 +79,7 @@ impl Site {
             label_map,
             public_size: PublicSize::Declared(4),
             skip_unreadable: false,
+            pixels_seen: false,
             replace: true,
         };
         let registered = register(&self.store, &Policy::default(), registration, NOW).await;
