@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod coordinator;
 mod device;
+mod dicom;
 mod enrol;
 mod governance;
 mod knowledge;
@@ -46,6 +47,9 @@ enum Command {
     /// What released models say of pictures and notes
     #[command(subcommand)]
     Predict(predict::Command),
+    /// DICOM objects: what of them can be used, and copies without their patients
+    #[command(subcommand)]
+    Dicom(dicom::Command),
     /// Released models, and what this hospital knows of them
     #[command(subcommand)]
     Model(model::Command),
@@ -105,6 +109,7 @@ impl Cli {
             Command::Study(command) => command.run().await,
             Command::Note(command) => Box::pin(command.run()).await,
             Command::Predict(command) => command.run(),
+            Command::Dicom(command) => Box::pin(command.run()).await,
             Command::Model(command) => command.run(),
             Command::Knowledge(command) => command.run(),
             Command::Privacy(command) => command.run(),

@@ -5,7 +5,7 @@ use std::{fmt, io, process::ExitCode};
 use anyhow::Result;
 use consilium_agent::{
     consent::ConsentError,
-    data::{DataError, ExcludeError, LabelBalanceError, RegisterError},
+    data::{CheckError, DataError, ExcludeError, LabelBalanceError, RegisterError},
     membership::MembershipError,
     participation::AgentError,
     replay::ReplayError,
@@ -164,6 +164,7 @@ fn known_by_its_module(cause: &(dyn std::error::Error + 'static)) -> Option<Erro
         .or_else(|| Some(cause.downcast_ref::<MembershipError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<ConsentError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<RegisterError>()?.code()))
+        .or_else(|| Some(cause.downcast_ref::<CheckError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<ExcludeError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<LabelBalanceError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<DataError>()?.code()))

@@ -2,8 +2,9 @@
 //!
 //! [`register`] reads a source once, reports what it found and stores a sealed manifest: paths,
 //! labels and pseudonyms. Training reads the images from where they lie and refuses one that has
-//! changed since. [`read`] gives the same records to whoever holds public data and no agent.
+//! changed since. [`check`] looks through one for what should be corrected. [`read`] gives the same records to whoever holds public data and no agent.
 
+mod check;
 mod exclude;
 mod images;
 mod label_balance;
@@ -35,6 +36,7 @@ use consilium_privacy::deidentify::DictionaryError;
 use consilium_proto::ErrorCode;
 
 pub use self::{
+    check::{CheckError, check},
     exclude::{ExcludeError, Exclusion, UsedBy, exclude},
     label_balance::{ClassShare, LabelBalance, LabelBalanceError, release_labels},
     label_map::LabelMap,

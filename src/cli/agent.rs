@@ -106,6 +106,10 @@ impl Folder {
         Ok(Policy::load(&self.policy_file())?)
     }
 
+    fn settings(&self) -> Result<Settings> {
+        Ok(Settings::load(&self.dir.join(SETTINGS_FILE))?)
+    }
+
     async fn store(&self) -> Result<Store> {
         Ok(Store::open(&self.dir, Arc::new(self.unlock.open()?)).await?)
     }

@@ -43,7 +43,7 @@ impl Command {
 ///
 /// # Errors
 /// Something is not there, or a folder has no such file.
-fn files(paths: &[PathBuf], endings: &[&str]) -> Result<Vec<PathBuf>> {
+pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         let metadata = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;
@@ -92,7 +92,7 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
 }
 
 /// A bar for many files; none for one, or where nobody watches.
-fn bar(files: usize) -> ProgressBar {
+pub(super) fn bar(files: usize) -> ProgressBar {
     if files < 2 {
         return ProgressBar::hidden();
     }

@@ -8,6 +8,7 @@ mod documents;
 mod federation;
 mod notes;
 mod plans;
+mod predictions;
 mod privacy;
 mod program;
 mod run_demo;

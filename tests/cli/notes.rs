@@ -260,3 +260,82 @@ fn a_concept_is_shown_with_what_rests_on_it() {
     fail(&["knowledge", "show", "condition.none"], 5);
     fail(&["knowledge", "show", "none"], 3);
 }
+
+const CHART: &str = r#"{"resourceType": "Bundle", "type": "collection", "entry": [
+  {"fullUrl": "urn:uuid:5e3a9c9e-6a36-4d5f-8d0c-2f6f0b0c1a01",
+   "resource": {"resourceType": "Patient", "id": "7", "gender": "male", "birthDate": "1950-03-02"}},
+  {"resource": {"resourceType": "AllergyIntolerance", "patient": {"reference": "Patient/7"},
+   "code": {"text": "penicillin"}}},
+  {"resource": {"resourceType": "Observation", "status": "final", "subject": {"reference": "Patient/7"},
+   "code": {"coding": [{"system": "http://loinc.org", "code": "8310-5"}]},
+   "valueQuantity": {"value": 39.1, "unit": "C", "system": "http://unitsofmeasure.org", "code": "Cel"}}},
+  {"resource": {"resourceType": "DocumentReference", "status": "current",
+   "subject": {"reference": "Patient/7"}, "type": {"text": "Progress note"},
+   "content": [{"attachment": {"contentType": "text/plain", "data": "Q291Z2ggYW5kIGZldmVyLg=="}}]}}
+]}"#;
+
+#[test]
+fn a_chart_adds_to_what_a_note_says() {
+    let folder = folder();
+    let note = write(
+        folder.path(),
+        "note.txt",
+        "Cough and chills. Impression: pneumonia.",
+    );
+    let chart = write(folder.path(), "chart.json", CHART);
+    let (note, chart) = (text(&note), text(&chart));
+    let printed = succeed(&["note", "analyse", note, "--chart", chart]);
+    for words in ["76 years; male", "fever, odds", "allergic to penicillins"] {
+        assert!(printed.contains(words), "{words} is not in:\n{printed}");
+    }
+    let other = [
+        "note",
+        "analyse",
+        note,
+        "--chart",
+        chart,
+        "--patient",
+        "Patient/8",
+    ];
+    assert!(fail(&other, 5).contains("name one of them with --patient"));
+    let broken = write(
+        folder.path(),
+        "broken.json",
+        CHART.replace("\"final\"", "\"maybe\""),
+    );
+    let said = fail(&["note", "analyse", note, "--chart", text(&broken)], 3);
+    assert!(
+        said.contains("entry[2]") && !said.contains("maybe"),
+        "{said}"
+    );
+}
+
+#[test]
+fn many_notes_are_read_one_by_one_and_a_broken_one_is_named() {
+    let folder = folder();
+    for (name, note) in [
+        ("a.txt", NOTE),
+        ("b.txt", "Nothing to report."),
+        ("c.txt", "\0"),
+    ] {
+        write(folder.path(), name, note);
+    }
+    let table = folder.path().join("all.csv");
+    let command = [
+        "predict",
+        "note",
+        text(folder.path()),
+        "--csv",
+        text(&table),
+    ];
+    let said = fail(&command, 3);
+    assert!(
+        said.contains("c.txt") && said.contains("1 of 3 files"),
+        "{said}"
+    );
+    let rows = std::fs::read_to_string(&table).expect("a table");
+    assert!(
+        rows.contains("pneumonia") && rows.contains("a.txt"),
+        "{rows}"
+    );
+}

@@ -52,7 +52,12 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 13] = [
+    let groups: [(&str, &[&str]); 18] = [
+        ("note", &["analyse", "deidentify"]),
+        ("knowledge", &["check", "show"]),
+        ("predict", &["image", "note"]),
+        ("model", &["calibrate"]),
+        ("dicom", &["check", "deidentify"]),
         (
             "audit",
             &["canaries", "noise", "export", "verify", "report"],
@@ -66,7 +71,7 @@ fn every_command_explains_itself() {
             &["enrol", "run", "data", "budget", "study", "policy"],
         ),
         ("device", &["list", "check"]),
-        ("agent data", &["add", "list", "exclude"]),
+        ("agent data", &["add", "list", "check", "exclude", "labels"]),
         ("agent study", &["list", "approve", "refuse"]),
         ("operator", &["enrol"]),
         ("researcher", &["enrol"]),

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::program::{fail, succeed, text};
+use crate::{
+    predictions::{CT, ULTRASOUND, dicom, pixels},
+    program::{fail, succeed, text},
+};
 
 /// An agent's folder with its key file, and whatever lies beside it.
 struct Hospital {
@@ -327,4 +330,88 @@ fn a_label_balance_is_released_with_noise_and_refused_when_the_budget_says_so() 
     let message = hospital.refuses(&["labels", "lungs", "--classes", "a", "--epsilon", "1"], 5);
     assert!(message.contains("lungs"), "{message}");
     hospital.refuses(&labels("0"), 3);
+}
+
+#[test]
+fn dicom_pictures_say_whose_they_are_and_doubtful_ones_wait_for_the_steward() {
+    let hospital = Hospital::new();
+    let images = hospital.path("images");
+    for (at, class) in ["dark", "light"].into_iter().enumerate() {
+        fs::create_dir_all(images.join(class)).expect("a folder");
+        for shot in 0..3 {
+            // Three pictures of one patient in each class.
+            let bytes = dicom(&pixels(at + 2 * shot), &format!("P{at}"), "CT", CT);
+            fs::write(images.join(class).join(format!("{shot}.dcm")), bytes).expect("a file");
+        }
+    }
+    let add = [
+        "add",
+        "chest",
+        "--images",
+        text(&images),
+        "--public-size",
+        "2",
+    ];
+    let report = hospital.does(&add);
+    assert_eq!(
+        (&report["records"], &report["patients"]),
+        (&json!(6), &json!(2))
+    );
+    assert_eq!(report["names_patients"], true);
+
+    let doubtful = dicom(&pixels(1), "P7", "US", ULTRASOUND);
+    fs::write(images.join("light/us.dcm"), doubtful).expect("a file");
+    let again = [&add[..], &["--replace"]].concat();
+    let said = hospital.refuses(&again, 3);
+    assert!(
+        said.contains("us.dcm") && said.contains("--pixels-seen"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("P7") && !said.contains("Quartermain"),
+        "{said}"
+    );
+    let report = hospital.does(&[&again[..], &["--pixels-seen"]].concat());
+    assert_eq!(
+        (&report["records"], &report["patients"]),
+        (&json!(7), &json!(3))
+    );
+}
+
+#[test]
+fn a_data_set_is_looked_through_for_what_should_be_corrected() {
+    let hospital = Hospital::new();
+    let (map, rows) = (hospital.path("map.csv"), hospital.path("heart.csv"));
+    hospital.write("map.csv", "local,class\n0,healthy\n1,ill\n2,ill\n");
+    hospital.table();
+    hospital.does(&add_table(&rows, &map, "num"));
+    let report = hospital.does(&["check", "heart"]);
+    assert_eq!(
+        (&report["records"], &report["patients"]),
+        (&json!(40), &json!(20))
+    );
+    let kinds = |report: &Value| -> Vec<String> {
+        let findings = report["findings"].as_array().expect("findings");
+        findings.iter().map(|it| it["kind"].to_string()).collect()
+    };
+    // Two rows of a patient with two labels: the table was made so.
+    let found = kinds(&report);
+    assert!(found.iter().any(|kind| kind.contains("label")), "{found:?}");
+    let said = hospital.refuses(&["check", "liver"], 5);
+    assert!(said.contains("agent data list"), "{said}");
+
+    // The same pictures in training and test.
+    let images = hospital.path("images/dark");
+    fs::create_dir_all(&images).expect("a folder");
+    for at in 0..4 {
+        let bytes = dicom(&pixels(at), &format!("P{at}"), "CT", CT);
+        fs::write(images.join(format!("{at}.dcm")), bytes).expect("a file");
+    }
+    let folder = hospital.path("images");
+    for name in ["train", "test"] {
+        hospital.does(&["add", name, "--images", text(&folder), "--public-size", "4"]);
+    }
+    let report = hospital.does(&["check", "train", "--test", "test"]);
+    let found = kinds(&report);
+    assert!(found.iter().any(|kind| kind.contains("part")), "{found:?}");
 }

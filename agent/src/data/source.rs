@@ -146,6 +146,11 @@ impl Source {
         matches!(self, Self::Npz { .. })
     }
 
+    /// Whether it is made of notes.
+    pub(crate) fn holds_notes(&self) -> bool {
+        matches!(self, Self::Notes { .. })
+    }
+
     /// Whether some column says whose record each one is.
     pub fn names_patients(&self) -> bool {
         match self {

@@ -22,6 +22,13 @@ pub(crate) struct Header {
     names: Vec<String>,
 }
 
+impl Header {
+    /// The names of its columns but label and patient.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
 /// Reads all rows.
 ///
 /// # Errors

@@ -6,8 +6,8 @@ use std::{path::PathBuf, time::SystemTime};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use consilium_agent::data::{
-    Fields, LabelBalance, LabelColumns, Part, PublicSize, Registration, Report, Source, exclude,
-    register, release_labels,
+    Fields, LabelBalance, LabelColumns, Part, PublicSize, Registration, Report, Source, check,
+    exclude, register, release_labels,
 };
 use consilium_proto::ErrorCode;
 use serde::Serialize;
@@ -23,6 +23,23 @@ pub(in crate::cli) enum Command {
     Add(Box<Add>),
     /// List the registered data sets
     List {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look through a data set for what should be corrected, excluded or looked at
+    ///
+    /// Copies and near copies, also across patients and parts; unreadable, empty, saturated, blurred or
+    /// inverted pictures, text in them; notes that are damaged or hold identifiers alone; missing fields; rare
+    /// classes; labels that contradict each other. The report holds true counts: it is for this hospital.
+    Check {
+        /// Name of the data set
+        name: String,
+        /// Name of the data set that models are tested on: records of both are compared
+        #[arg(long, value_name = "NAME")]
+        test: Option<String>,
         #[command(flatten)]
         folder: Folder,
         /// Print one JSON object
@@ -183,6 +200,21 @@ impl Command {
         match self {
             Self::Add(add) => add.run().await,
             Self::List { folder, json } => list(&folder, json).await,
+            Self::Check {
+                name,
+                test,
+                folder,
+                json,
+            } => {
+                let (store, settings) = (folder.store().await?, folder.settings()?);
+                let report = check(&store, &settings, &name, test.as_deref()).await;
+                store.close().await;
+                let report = report?;
+                match json {
+                    true => output::json(&report),
+                    false => output::line(report.to_string().trim_end()),
+                }
+            }
             Self::Exclude {
                 name,
                 patients,

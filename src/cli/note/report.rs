@@ -158,9 +158,11 @@ impl Report<'_> {
         self.heading("Facts");
         let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
         let who = &self.analysis.facts.demographics;
-        let age = who
-            .age
-            .map(|age| format!("{} years", (age.number() * 100.0).round() / 100.0));
+        let age = who.age.map(|age| match age.number() {
+            // Months tell only of small children.
+            years if years >= 3.0 => format!("{} years", years.floor()),
+            years => format!("{} years", (years * 100.0).round() / 100.0),
+        });
         let sex = who
             .sex
             .map(|sex| if sex == Sex::Female { "female" } else { "male" }.to_owned());

@@ -95,6 +95,11 @@ impl Deidentify {
         Ok(Self { deidentifier, key })
     }
 
+    /// What finds identifiers, without the key of the stand-ins.
+    pub(crate) fn into_deidentifier(self) -> Deidentifier {
+        self.deidentifier
+    }
+
     /// The note without what names its patient. Marks move along; one that was cut in two stays in the list, so
     /// that relations keep their sides, and covers nothing.
     pub(crate) fn note<'a>(&self, note: &'a Note, patient: &str) -> Cow<'a, Note> {

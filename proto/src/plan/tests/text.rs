@@ -126,7 +126,7 @@ fn sizes_of_texts_are_bounded() {
             "hidden = 0",
             "network.hidden",
         ),
-        ("width = 4096", "30522", "999999", "network.vocabulary"),
+        ("width = 3072", "30522", "999999", "network.vocabulary"),
     ] {
         let network = bert(width, &MINILM.replace(from, to));
         refused("note-classification", TWO, &network, field);
