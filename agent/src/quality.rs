@@ -6,13 +6,13 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`pictures`], [`notes`], [`rows`] | what is looked at in each kind of content |
-//! | [`plane`], [`fingerprint`], [`burned_in`] | a grey plane; near copies; text in pictures |
-//! | [`near`], [`copies`] | what is alike among very many; whom copies mislead |
-//! | [`records`] | labels, patients and parts |
-//! | [`label_noise`], [`folds`] | labels that a model doubts; parts that never share a patient |
+//! | `pictures`, `notes`, `rows` | what is looked at in each kind of content |
+//! | `plane`, `fingerprint`, `burned_in` | a grey plane; near copies; text in pictures |
+//! | `near`, `copies` | what is alike among very many; whom copies mislead |
+//! | `records` | labels, patients and parts |
+//! | `label_noise`, `folds` | labels that a model doubts; parts that never share a patient |
 //! | [`drift`] | new data against a summary of older data; a summary that may leave |
-//! | [`report`] | what was found |
+//! | `report` | what was found |
 
 mod burned_in;
 mod copies;

@@ -67,67 +67,67 @@ pub enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// It cannot be read [1].
+    /// It cannot be read \[1\].
     Unreadable,
-    /// A picture of one grey, or a note without letters and digits [range of grey values, or bytes].
+    /// A picture of one grey, or a note without letters and digits \[range of grey values, or bytes\].
     Empty,
-    /// The same or nearly the same content stands in several parts, such as train and test [records].
+    /// The same or nearly the same content stands in several parts, such as train and test \[records\].
     CopiesAcrossParts,
-    /// The same or nearly the same content has several labels [records].
+    /// The same or nearly the same content has several labels \[records\].
     CopiesWithOtherLabels,
-    /// One patient has records in several parts [records].
+    /// One patient has records in several parts \[records\].
     PatientInParts,
-    /// Content that is there several times [records].
+    /// Content that is there several times \[records\].
     Copies,
     /// Content that is there several times with small changes [bits of 64 in which the hashes of two
     /// pictures differ, the largest found; least estimated similarity of two notes].
     NearCopies,
-    /// No label [1].
+    /// No label \[1\].
     Unlabelled,
-    /// All labels are the same [records].
+    /// All labels are the same \[records\].
     OneClass,
-    /// A class is much rarer than the most frequent one [its records for each of the frequent one].
+    /// A class is much rarer than the most frequent one \[its records for each of the frequent one\].
     RareClass,
-    /// A patient's records have several labels [labels].
+    /// A patient's records have several labels \[labels\].
     PatientWithSeveralLabels,
-    /// A patient has far more records than others [records].
+    /// A patient has far more records than others \[records\].
     ManyRecordsOfOnePatient,
     /// A model that never saw the record is confident of another label, most confident first
-    /// [probability of the label that stands there].
+    /// \[probability of the label that stands there\].
     LabelSuspect,
-    /// Another size than the plan or most pictures [pixels].
+    /// Another size than the plan or most pictures \[pixels\].
     OtherSize,
-    /// Other channels or another bit depth than the plan or most pictures [bits for each pixel].
+    /// Other channels or another bit depth than the plan or most pictures \[bits for each pixel\].
     OtherDepth,
-    /// Many pixels have the largest value there is [their share].
+    /// Many pixels have the largest value there is \[their share\].
     Saturated,
-    /// Most of the picture is a black border [its share of the area].
+    /// Most of the picture is a black border \[its share of the area\].
     BlackBorder,
-    /// Grey values hardly differ [between the 1st and the 99th of 100, of 1].
+    /// Grey values hardly differ \[between the 1st and the 99th of 100, of 1\].
     LowContrast,
-    /// Far blurrier than the others [deviations below the median sharpness of the set].
+    /// Far blurrier than the others \[deviations below the median sharpness of the set\].
     Blurred,
-    /// Dark where the others are bright and the other way round [correlation with their mean].
+    /// Dark where the others are bright and the other way round \[correlation with their mean\].
     Inverted,
-    /// Something like letters is burnt into the picture [signs in lines].
+    /// Something like letters is burnt into the picture \[signs in lines\].
     BurnedInText,
-    /// A note with few words [words].
+    /// A note with few words \[words\].
     TooShort,
-    /// A note with very many words [words].
+    /// A note with very many words \[words\].
     TooLong,
-    /// A text that was read in another encoding than it was written in [places in the text].
+    /// A text that was read in another encoding than it was written in \[places in the text\].
     WrongEncoding,
-    /// A note that says nothing but who and when [words besides].
+    /// A note that says nothing but who and when \[words besides\].
     OnlyIdentifiers,
-    /// A column with missing cells, the emptiest first [their share].
+    /// A column with missing cells, the emptiest first \[their share\].
     MissingCells,
-    /// A column whose cells are all the same [1].
+    /// A column whose cells are all the same \[1\].
     ConstantColumn,
-    /// A column with cells that are neither numbers nor missing [their share].
+    /// A column with cells that are neither numbers nor missing \[their share\].
     NotNumeric,
-    /// Numbers outside the outermost edges of the plan's bins, by more than these are apart [share].
+    /// Numbers outside the outermost edges of the plan's bins, by more than these are apart \[share\].
     OutOfRange,
-    /// A row with another number of cells than the header [cells].
+    /// A row with another number of cells than the header \[cells\].
     OtherLength,
 }
 
