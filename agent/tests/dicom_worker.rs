@@ -355,6 +355,7 @@ fn mutate() -> ExitCode {
     };
     let objects = sound_objects();
     let (mut outcomes, mut slowest, mut tried) = (BTreeMap::new(), (Duration::ZERO, 0), 0);
+    let mut largest = (0, 0, "");
     while Instant::now() < end || tried < objects.len() {
         let mut bytes = objects[tried % objects.len()].clone();
         tried += 1;
@@ -378,24 +379,34 @@ fn mutate() -> ExitCode {
             return ExitCode::FAILURE;
         };
         slowest = slowest.max((processor_time() - start, tried));
+        let now = peak();
+        if now > largest.0 {
+            largest = (now, tried, outcome);
+        }
         *outcomes.entry(outcome).or_insert(0) += 1;
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap_or_default();
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap_or(0);
     say(&format!(
-        "{tried} objects, slowest {:.1?} (number {}), peak {} MB: {outcomes:?}",
+        "{tried} objects, slowest {:.1?} (number {}), peak {} MB (number {}, {}): {outcomes:?}",
         slowest.0,
         slowest.1,
-        peak >> 10
+        largest.0 >> 10,
+        largest.1,
+        largest.2
     ));
-    match peak < 512 << 10 {
+    match largest.0 < 512 << 10 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// Most memory that this process has had so far, in KiB.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let peak = lines
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or_default();
+    peak.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 /// Spent by this process so far: other programs do not count.
