@@ -200,7 +200,7 @@ ENCODER = {
         "window": 128,
     },
     "network": {"name": "bert", "layers": 6, "heads": 12, "hidden": 1536, "vocabulary": 30522},
-    "training.steps": 20,
+    "training.steps": 12,
     "training.learning_rate": 0.0003,
 }
 
