@@ -2,6 +2,7 @@
 
 mod image;
 mod note;
+mod report;
 
 use std::{
     fs,

@@ -29,7 +29,7 @@ const PLAN: &str = r#"
 
 /// Pixels of a picture: nearly even, dark or light, each one a little different.
 pub(crate) fn pixels(at: usize) -> Vec<u8> {
-    let level = if at % 2 == 0 { 60 } else { 190 };
+    let level = [60, 190][at % 2];
     (0..28 * 28)
         .map(|place| level + ((place * 31 + at * 17) % 23) as u8)
         .collect()
@@ -268,6 +268,31 @@ fn a_dicom_object_goes_the_road_of_a_png_and_one_that_lies_stops_nothing() {
         "{errors}"
     );
     assert!(!output.status.success() && !errors.contains("Quartermain"));
+
+    let reports = hospital.path("reports");
+    let picture = folder.join("0.dcm");
+    let predict = [
+        "predict",
+        "image",
+        text(&picture),
+        "--json",
+        "--fhir",
+        text(&reports),
+    ];
+    let said = objects(&succeed(&hospital.with_model(&model, &predict)));
+    let file = said[0]["report"].as_str().expect("a path");
+    let bundle: Value = serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON");
+    let entries = bundle["entry"].as_array().expect("entries");
+    let report = entries.iter().map(|entry| &entry["resource"]);
+    let mut report = report.filter(|it| it["resourceType"] == "DiagnosticReport");
+    let report = report.next().expect("a report");
+    assert_eq!(report["status"], "preliminary");
+    assert_eq!(report["subject"]["identifier"]["value"], "P0");
+    // A file that does not say whose it is gives no report.
+    let png = hospital.path("pictures/val/dark/00.png");
+    let predict = ["predict", "image", text(&png), "--fhir", text(&reports)];
+    let said = fail(&hospital.with_model(&model, &predict), 3);
+    assert!(said.contains("does not say whose picture it is"), "{said}");
 
     let checked = objects(&succeed(&["dicom", "check", text(&folder), "--json"]));
     let verdicts: Vec<&Value> = checked.iter().map(|it| &it["verdict"]).collect();

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use consilium_privacy::keystream::NoRandomness;
 use consilium_proto::Digest;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{element::DICOM_UID, plan::ProposedPlan};
 
@@ -170,6 +172,17 @@ pub struct NotSayable {
 }
 
 impl PredictionId {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn random() -> Result<Self, NoRandomness> {
+        let mut bytes = [0; 16];
+        let filled = SystemRandom::new().fill(&mut bytes);
+        filled.map_err(|_| NoRandomness)?;
+        Ok(Self(u128::from_be_bytes(bytes)))
+    }
+
     /// The name of a part of what is written about this prediction, as a UUID of version 8 (RFC 9562).
     pub(super) fn part(self, number: u16) -> String {
         let mixed = self.0 ^ u128::from(number);

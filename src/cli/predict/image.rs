@@ -17,7 +17,7 @@ use consilium_proto::{Digest, ErrorCode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{bar, csv, files, finish};
+use super::{bar, csv, files, finish, report};
 use crate::{
     cli::model::{CalibrationFile, ModelFiles},
     failure::Classify as _,
@@ -37,6 +37,18 @@ pub(in crate::cli) struct Options {
     /// Also write each picture with heat maps over it into this folder: where its class comes from
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
+    /// Also write a preliminary report of each picture into this folder, as a FHIR R4 transaction; of DICOM
+    /// files, which say whose they are
+    #[arg(long, value_name = "DIR")]
+    fhir: Option<PathBuf>,
+    /// The system that Patient IDs belong to, in reports
+    #[arg(
+        long,
+        value_name = "URI",
+        default_value = "urn:consilium:patient-id",
+        requires = "fhir"
+    )]
+    patient_system: String,
     /// Also write one row for each picture
     #[arg(long, value_name = "FILE.csv")]
     csv: Option<PathBuf>,
@@ -47,14 +59,17 @@ pub(in crate::cli) struct Options {
 
 /// What was said of one file.
 #[derive(Serialize)]
-struct Said {
+pub(super) struct Said {
     file: PathBuf,
     /// SHA-256 of the file.
-    input: Digest,
+    pub(super) input: Digest,
     #[serde(flatten)]
-    prediction: ImagePrediction,
+    pub(super) prediction: ImagePrediction,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Maps>,
+    /// The file with the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<PathBuf>,
     milliseconds: f64,
 }
 
@@ -78,21 +93,24 @@ struct Map {
 impl Options {
     pub(super) fn run(&self) -> Result<()> {
         let released = self.files.read()?;
-        let model = ImageModel::new(&released).classify(ErrorCode::Invalid)?;
+        let looks = ImageModel::new(&released).classify(ErrorCode::Invalid)?;
         let known = self.calibration.as_deref();
-        let calibration = known
-            .map(|path| CalibrationFile::read(path, &model))
-            .transpose()?;
-        if let Some(folder) = &self.explain {
+        let known = known.map(|path| CalibrationFile::read(path, &looks));
+        let model = Ready {
+            released,
+            calibration: known.transpose()?,
+            looks,
+        };
+        for folder in self.explain.iter().chain(&self.fhir) {
             fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
         let files = files(&self.paths, &ENDINGS)?;
         let bar = bar(files.len());
         let (mut rows, mut failed) = (Vec::new(), Vec::new());
         for (number, file) in files.iter().enumerate() {
-            match self.one(&model, calibration.as_ref(), number, file) {
+            match self.one(&model, number, file) {
                 Ok(said) if self.json => {
-                    bar.suspend(|| output::json(&with_provenance(&said, &released)))?;
+                    bar.suspend(|| output::json(&with_provenance(&said, &model.released)))?;
                     rows.push(said);
                 }
                 Ok(said) => {
@@ -107,27 +125,27 @@ impl Options {
         if let Some(path) = &self.csv {
             let header = [
                 &["file", "class", "probability", "set", "unlike"].map(str::to_owned)[..],
-                model.classes(),
+                model.looks.classes(),
             ];
             csv(
                 path,
                 std::iter::once(header.concat())
-                    .chain(rows.iter().map(|said| row(said, model.classes()))),
+                    .chain(rows.iter().map(|said| row(said, model.looks.classes()))),
             )?;
         }
         if !self.json {
-            self.note(&model, calibration.is_some());
+            self.note(&model);
         }
         finish(&failed, files.len())
     }
 
-    fn note(&self, model: &ImageModel, is_calibrated: bool) {
-        let identity = model.identity();
+    fn note(&self, model: &Ready) {
+        let identity = model.released.identity();
         output::note(format_args!(
             "the model {} (SHA-256 {})",
             identity.name, identity.sha256
         ));
-        if !is_calibrated {
+        if model.calibration.is_none() {
             output::note(
                 "probabilities are the model's own: `model calibrate` makes them this hospital's",
             );
@@ -135,56 +153,67 @@ impl Options {
         output::note("for research use only: not a medical device");
     }
 
-    fn one(
-        &self,
-        model: &ImageModel,
-        calibration: Option<&Calibration>,
-        number: usize,
-        file: &Path,
-    ) -> Result<Said> {
+    fn one(&self, model: &Ready, number: usize, file: &Path) -> Result<Said> {
         let bytes = fs::read(file)?;
         let started = Instant::now();
-        let picture = picture_file::open(&bytes)?.picture;
-        let input = model.input(&picture);
-        let prediction = model.predict(&input, calibration)?;
+        let opened = picture_file::open(&bytes)?;
+        let input = model.looks.input(&opened.picture);
+        let prediction = model.looks.predict(&input, model.calibration.as_ref())?;
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-        let mut explanation = None;
+        let mut said = Said {
+            file: file.to_owned(),
+            input: Digest::plain(&bytes),
+            prediction,
+            explanation: None,
+            report: None,
+            milliseconds,
+        };
+        // Numbered: files of different folders may have one name.
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{:05}-{name}", number + 1);
         if let Some(folder) = &self.explain {
-            let class = prediction.likeliest().map(|said| said.class.as_str());
-            let class = model
-                .classes()
-                .iter()
-                .position(|known| Some(known.as_str()) == class);
-            let reasons = model.explain(&input, class.unwrap_or(0))?;
-            let stem = file
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
             let write = |scored: &Scored, way: &str| -> Result<Map> {
-                // Numbered: files of different folders may have one name.
-                let name = format!("{:05}-{stem}-{way}.png", number + 1);
-                let path = folder.join(name);
-                output::file(&path, &overlay::over(&picture, &scored.heat)?)?;
+                let path = folder.join(format!("{name}-{way}.png"));
+                output::file(&path, &overlay::over(&opened.picture, &scored.heat)?)?;
                 Ok(Map {
                     file: path,
                     deletion: scored.deletion,
                     insertion: scored.insertion,
                 })
             };
+            let reasons = model
+                .looks
+                .explain(&input, model.likeliest(&said.prediction))?;
             let map = reasons.class_map.as_ref();
-            explanation = Some(Maps {
+            said.explanation = Some(Maps {
                 grad_cam: map.map(|scored| write(scored, "grad-cam")).transpose()?,
                 occlusion: write(&reasons.occlusion, "occlusion")?,
             });
         }
-        Ok(Said {
-            file: file.to_owned(),
-            input: Digest::plain(&bytes),
-            prediction,
-            explanation,
-            milliseconds,
-        })
+        if let Some(folder) = &self.fhir {
+            let report = report::of(model, &said, opened.tags.as_deref(), &self.patient_system)?;
+            let path = folder.join(format!("{name}.json"));
+            output::file(&path, report.to_fhir().as_bytes())?;
+            said.report = Some(path);
+        }
+        Ok(said)
+    }
+}
+
+/// A model that is ready to look at pictures, and what is known of it.
+pub(super) struct Ready {
+    pub(super) released: Released,
+    looks: ImageModel,
+    pub(super) calibration: Option<Calibration>,
+}
+
+impl Ready {
+    /// The place of the likeliest class in the plan's list.
+    fn likeliest(&self, prediction: &ImagePrediction) -> usize {
+        let likeliest = prediction.likeliest().map(|said| said.class.as_str());
+        let mut classes = self.looks.classes().iter();
+        let place = classes.position(|known| Some(known.as_str()) == likeliest);
+        place.unwrap_or(0)
     }
 }
 
