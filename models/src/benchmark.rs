@@ -1,4 +1,5 @@
-//! What a step of training costs on this machine, private and not.
+//! What a step of training costs on this machine, private and not, and how fast a model answers
+//! (`prediction.rs`).
 //!
 //! Whole rounds of [`train_round`](crate::training::train_round) in which every patient is drawn, on images of
 //! noise or random tokens. The two ways take turns, and a ratio is taken within a turn, so that what else the
@@ -7,6 +8,7 @@
 
 mod clock;
 mod figures;
+mod prediction;
 mod setting;
 
 use std::{
@@ -19,13 +21,17 @@ use std::{
 
 use consilium_privacy::{OutOfRange, keystream::NoRandomness, ledger::Refusal};
 use consilium_proto::plan::PlanError;
+use safetensors::SafeTensorError;
 
 pub use self::{
     figures::{Figures, Turns},
+    prediction::{Answering, Asking, files},
     setting::Setting,
 };
 use crate::{
     network::{Device, NetworkError},
+    prediction::PredictionError,
+    released::ReleasedError,
     training::TrainError,
 };
 
@@ -46,6 +52,15 @@ pub enum BenchmarkError {
     /// A device that is absent or failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A model that cannot be read.
+    #[error(transparent)]
+    Released(#[from] ReleasedError),
+    /// Weights that cannot be written.
+    #[error(transparent)]
+    Weights(#[from] SafeTensorError),
+    /// A model that does not answer.
+    #[error(transparent)]
+    Prediction(#[from] PredictionError),
     /// A round without an update.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -25,8 +25,10 @@ mod group_norm;
 mod heads;
 mod kernels;
 mod layer_norm;
+mod lengths;
 mod loss;
 mod norms;
+mod onnx;
 #[cfg(test)]
 mod oracle;
 mod perceptron;
@@ -63,6 +65,7 @@ pub use self::{
     device::{Device, DeviceError, NoDevice, Road, Tested, Wish},
     explain::Heat,
     gradients::PerExample,
+    onnx::OnnxError,
     tagging::most_probable_tags,
     text::TextSizes,
     weights::Weights,

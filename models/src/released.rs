@@ -4,7 +4,10 @@ use consilium_proto::{Digest, OutOfRange, ParameterVector, Plan};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 pub use crate::decision::diagnosis::opinion::ModelIdentity;
-use crate::network::{Network, NetworkError};
+use crate::network::{Network, NetworkError, OnnxError};
+
+/// What everybody who opens a model should read first.
+const USE: &str = "For research use only: not a medical device.";
 
 /// A released model, checked against its plan.
 #[derive(Debug, Clone)]
@@ -29,6 +32,17 @@ pub enum ReleasedError {
     /// Weights that are no numbers.
     #[error(transparent)]
     Values(#[from] OutOfRange),
+}
+
+/// Why a model cannot be written for other programs.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The plan's network cannot be built.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The format cannot hold it.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
 }
 
 impl Released {
@@ -58,6 +72,40 @@ impl Released {
             weights: ParameterVector::new(values)?,
             plan,
         })
+    }
+
+    /// The model as a file in the ONNX format, for other programs. Its input is what the plan's steps before
+    /// the network make of an example, `[batch, …]` in floats, words as their numbers; its output `probabilities`
+    /// (of a regression `value`), `[batch, classes]`. What it was made from stands in its metadata.
+    ///
+    /// # Errors
+    /// A network that the format has no operators for, or that is too large for it.
+    pub fn to_onnx(&self) -> Result<Vec<u8>, ExportError> {
+        let plan = &self.plan;
+        let network = Network::from_plan(plan)?;
+        let weights = network.weights(self.weights.as_slice())?;
+        let image = plan.image.as_ref();
+        let shape = match image {
+            Some(image) => vec![image.channels, image.height, image.width],
+            None => vec![network.inputs()],
+        };
+        let classes = serde_json::to_string(&plan.classes).unwrap_or_default();
+        let mut notes = vec![
+            ("use", USE.to_owned()),
+            ("name", self.identity.name.clone()),
+            ("plan_digest", self.identity.version.clone()),
+            ("weights_sha256", self.identity.sha256.clone()),
+            ("network", plan.network.name().to_owned()),
+            ("task", plan.task.name().to_owned()),
+            ("classes", classes),
+            ("input_shape", format!("{shape:?}")),
+        ];
+        if let Some(image) = image {
+            notes.push(("mean", image.mean.to_string()));
+            notes.push(("deviation", image.deviation.to_string()));
+        }
+        let about = format!("{}. {USE}", self.identity.name);
+        Ok(network.to_onnx(plan.network.name(), &weights, &shape, &about, &notes)?)
     }
 
     /// The plan that it was trained by.

@@ -1,11 +1,15 @@
 //! `consilium bench …`: what this machine can do.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use consilium_models::{
-    benchmark::{Cell, Figures, Subject, Task, Way},
+    benchmark::{self, Asking, Cell, Figures, Subject, Task, Way},
     network::{Device, Wish},
     profile::Table,
 };
@@ -23,6 +27,10 @@ pub(super) enum Command {
     /// Each figure is the median over turns that private and ordinary training take one after the other; memory
     /// is that of processes which do nothing else.
     Training(Options),
+    /// How fast a model answers on the CPU: one picture, many at once, eight clients; in half a minute
+    ///
+    /// The model is `resnet-gn` (width 32, depth 3) on grey pictures of 224 × 224, with made-up weights.
+    Prediction(Prediction),
     /// One measurement, in a process of its own.
     #[command(hide = true)]
     Task { task: Task },
@@ -68,6 +76,23 @@ pub(super) struct Options {
     json: bool,
 }
 
+/// How to ask.
+#[derive(Debug, Args)]
+pub(super) struct Prediction {
+    /// Pictures that are computed side by side, each on one thread [default: as many as there are cores]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZeroUsize>,
+    /// Seconds for each way of asking
+    #[arg(long, default_value = "10", value_name = "NUMBER")]
+    seconds: NonZeroU32,
+    /// Write the model that is measured into this folder, as plan.toml and weights.safetensors
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 impl Command {
     pub(super) async fn run(self) -> Result<()> {
         match self {
@@ -76,8 +101,43 @@ impl Command {
                 let chosen = device::choose(&options.device, &trials).await?;
                 options.run(chosen.first().copied().unwrap_or_default())
             }
+            Self::Prediction(options) => options.run(),
             Self::Task { task } => output::json(&task.run(|_| None)?),
         }
+    }
+}
+
+impl Prediction {
+    fn run(self) -> Result<()> {
+        if let Some(folder) = &self.files {
+            let (plan, weights) = benchmark::files()?;
+            output::file(
+                &folder.join("plan.toml"),
+                toml::to_string(&plan)?.as_bytes(),
+            )?;
+            output::file(&folder.join("weights.safetensors"), &weights)?;
+        }
+        let asking = Asking {
+            threads: self.threads.unwrap_or_else(cores),
+            each: Duration::from_secs(self.seconds.get().into()),
+        };
+        let found = asking.measure()?;
+        if self.json {
+            return output::json(&found);
+        }
+        output::line(format_args!(
+            "start            {:9.1} ms\none picture      {:9.1} ms (median), {:.1} a second on one thread\n\
+             {} at once       {:9.1} a second on {} threads\n{} clients        {:9.1} ms (median), {:.1} ms (99 of 100)",
+            found.start_ms,
+            found.single_p50_ms,
+            found.single_per_s,
+            found.batch,
+            found.batched_per_s,
+            found.threads,
+            found.clients,
+            found.clients_p50_ms,
+            found.clients_p99_ms,
+        ))
     }
 }
 

@@ -33,6 +33,11 @@ pub(super) enum Command {
     /// The file that is written holds figures of these records: it is for this hospital alone. The model must
     /// not have been trained on them.
     Calibrate(Calibrate),
+    /// Write an image, table or note model as a file in the ONNX format, for other programs
+    ///
+    /// Its input is what enters the network, its output the probabilities. The plan's digest, the classes and the
+    /// SHA-256 of the weights stand in its metadata. For research use only: not a medical device.
+    Export(Export),
 }
 
 /// The files that a study released.
@@ -92,6 +97,18 @@ pub(super) struct Calibrate {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    files: ModelFiles,
+    /// Where to write the model
+    #[arg(long, value_name = "OUT.onnx")]
+    onnx: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 fn share(text: &str) -> Result<Share, String> {
     let number: f64 = text.parse().map_err(|_| "is no number".to_owned())?;
     Share::try_from(number).map_err(|error| error.to_string())
@@ -133,6 +150,7 @@ impl Command {
     pub(super) fn run(self) -> Result<()> {
         match self {
             Self::Calibrate(options) => options.run(),
+            Self::Export(options) => options.run(),
         }
     }
 }
@@ -183,6 +201,30 @@ impl Calibrate {
             self.out.display(),
             file.records,
             f64::from(file.calibration.temperature)
+        ))
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<()> {
+        let released = self.files.read()?;
+        let bytes = released.to_onnx().classify(ErrorCode::Invalid)?;
+        output::file(&self.onnx, &bytes)?;
+        let (network, identity) = (released.plan().network.name(), released.identity());
+        if self.json {
+            return output::json(&serde_json::json!({
+                "file": self.onnx,
+                "bytes": bytes.len(),
+                "network": network,
+                "plan_digest": identity.version,
+                "weights_sha256": identity.sha256,
+            }));
+        }
+        output::note("for research use only: not a medical device");
+        output::line(format_args!(
+            "{}: {network}, {} bytes",
+            self.onnx.display(),
+            bytes.len()
         ))
     }
 }

@@ -74,3 +74,42 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
     let message = fail(&["bench", "training", "--device", "abacus"], 2);
     assert!(message.contains("no device"), "{message}");
 }
+
+#[test]
+fn answers_are_measured_and_the_model_behind_them_is_exported_for_other_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let measured = [
+        "bench",
+        "prediction",
+        "--json",
+        "--seconds",
+        "1",
+        "--threads",
+        "2",
+    ];
+    let printed = succeed(&[&measured[..], &["--files", &path("")]].concat());
+    let figures: Value = serde_json::from_str(&printed).expect("one object");
+    for key in [
+        "start_ms",
+        "single_p50_ms",
+        "batched_per_s",
+        "clients_p50_ms",
+        "clients_p99_ms",
+    ] {
+        assert!(figures[key].as_f64() > Some(0.0), "{key}: {printed}");
+    }
+    let (plan, weights, onnx) = (
+        path("plan.toml"),
+        path("weights.safetensors"),
+        path("m.onnx"),
+    );
+    let files = ["model", "export", "--plan", &plan, "--weights", &weights];
+    let printed = succeed(&[&files[..], &["--onnx", &onnx, "--json"]].concat());
+    let said: Value = serde_json::from_str(&printed).expect("one object");
+    let bytes = std::fs::metadata(&onnx).expect("a file").len();
+    assert_eq!(
+        (said["bytes"].as_u64(), said["network"].as_str()),
+        (Some(bytes), Some("resnet-gn"))
+    );
+}

@@ -43,7 +43,8 @@ pub(super) fn per_step(steps: u32, mut step: impl FnMut()) -> Cost {
     clock.cost(steps)
 }
 
-fn cpu_seconds() -> f64 {
+/// Seconds of processors that this process has had.
+pub(super) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

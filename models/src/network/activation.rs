@@ -15,6 +15,7 @@ pub(super) fn relu(input: Value, tape: &mut Tape) -> Value {
     let [input] = match tape.place([input]) {
         Placed::Rows(rows) => rows,
         Placed::Tensors([input], _) => return Value::Tensor(activation::relu(input)),
+        Placed::Edges([input]) => return Value::Edge(input.each("Relu")),
     };
     let node = input.node();
     let mut rows = input.into_rows();
@@ -59,6 +60,13 @@ pub(super) fn gelu(input: Value, tape: &mut Tape) -> Value {
     let [input] = match tape.place([input]) {
         Placed::Rows(rows) => rows,
         Placed::Tensors([input], _) => return Value::Tensor(activation::gelu(input)),
+        Placed::Edges([input]) => {
+            // Φ(x) = (1 + erf(x / √2)) / 2
+            let error = input
+                .scaled(std::f32::consts::FRAC_1_SQRT_2, 0.0)
+                .each("Erf");
+            return Value::Edge(input.pairwise("Mul", &error.scaled(0.5, 0.5)));
+        }
     };
     let mut output = input.rows().to_vec();
     weigh(&mut output);
@@ -133,6 +141,7 @@ pub(super) fn sum_of(left: Value, right: Value, tape: &mut Tape) -> Value {
     let [left, right] = match tape.place([left, right]) {
         Placed::Rows(rows) => rows,
         Placed::Tensors([left, right], _) => return Value::Tensor(left + right),
+        Placed::Edges([left, right]) => return Value::Edge(left.pairwise("Add", &right)),
     };
     let nodes = [left.node(), right.node()];
     let mut rows = left.into_rows();

@@ -10,9 +10,14 @@ use super::{
     activation::exp,
     device::OnDevice,
     kernels::{Lines, Right, add_product, dot, sum, transpose, vectorised},
+    lengths::Lengths,
+    onnx::{Attribute, Edge},
     tape::{Pass, Placed, Step, Tape, Value},
 };
 use crate::profile::Kind;
+
+/// Subtracted from the scores of positions that are not looked at.
+const HIDDEN: f32 = 1e9;
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]
@@ -29,14 +34,18 @@ impl Attention {
     ///
     /// # Shapes
     /// - all: `[examples][positions][features]`
-    /// - `lengths`: `[examples]`
-    pub(super) fn forward(&self, values: [Value; 3], lengths: &[usize], tape: &mut Tape) -> Value {
+    pub(super) fn forward(&self, values: [Value; 3], lengths: &Lengths, tape: &mut Tape) -> Value {
         let [query, key, value] = match tape.place(values) {
             Placed::Rows(rows) => rows,
             Placed::Tensors(tensors, on) => {
-                return Value::Tensor(self.forward_on(tensors, lengths, on));
+                return Value::Tensor(self.forward_on(tensors, lengths.known(), on));
+            }
+            Placed::Edges(edges) => {
+                let [counted, _] = lengths.drawn();
+                return Value::Edge(self.draw(edges, counted));
             }
         };
+        let lengths = lengths.known();
         let Self {
             positions, heads, ..
         } = *self;
@@ -73,6 +82,27 @@ impl Attention {
 }
 
 impl Attention {
+    /// `counted` is 1 for each position that is looked at, and 0 for the others.
+    fn draw(&self, [query, key, value]: [Edge; 3], counted: &Edge) -> Edge {
+        let Self {
+            positions, heads, ..
+        } = *self;
+        let at = Heads::new(self);
+        let apart = |edge: &Edge| edge.shaped(&[positions, heads, at.width]);
+        let query = apart(&query).turned([1, 0, 2]).scaled(at.scale, 0.0);
+        let (key, value) = (
+            apart(&key).turned([1, 2, 0]),
+            apart(&value).turned([1, 0, 2]),
+        );
+        let square = [heads, positions, positions];
+        let scores = query.with("MatMul", &[&key], [], &square);
+        let hidden = counted.scaled(HIDDEN, -HIDDEN).shaped(&[1, 1, positions]);
+        let scores = scores.with("Add", &[&hidden], [], &square);
+        let shares = scores.then("Softmax", [], [Attribute::integer("axis", -1)], &square);
+        let taken = shares.with("MatMul", &[&value], [], &[heads, positions, at.width]);
+        taken.turned([1, 0, 2]).shaped(&[positions, self.features])
+    }
+
     fn forward_on(&self, tensors: [Tensor<2>; 3], lengths: &[usize], on: &OnDevice) -> Tensor<2> {
         let at = Heads::new(self);
         let [query, key, value] = tensors.map(|tensor| {
@@ -95,7 +125,7 @@ impl Attention {
         let each = lengths.iter().flat_map(|&length| {
             (0..self.positions).map(move |position| match position < length {
                 true => 0.0,
-                false => -1e9,
+                false => -HIDDEN,
             })
         });
         let shape = [lengths.len(), 1, 1, self.positions];

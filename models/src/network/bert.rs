@@ -4,16 +4,15 @@
 //! that [`starting from one`](crate::start) is a matter of names. The embedding of positions is as long as the
 //! plan's window and has that of the first kind of text in it, as windows are of no other kind.
 
-use std::rc::Rc;
-
 use super::{
     activation::{gelu, sum_of},
     attention::Attention,
     blueprint::Blueprint,
     dense::Dense,
     embedding::Embedding,
-    heads::{Encoder, lengths},
+    heads::Encoder,
     layer_norm::LayerNorm,
+    lengths::Lengths,
     tape::{Tape, Value},
 };
 
@@ -89,16 +88,16 @@ impl Encoder for BertEncoder {
         [self.sizes.positions, self.sizes.features]
     }
 
-    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Rc<[usize]>) {
+    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Lengths) {
         let positions = self.sizes.positions;
-        let lengths = lengths(&input, positions, 1);
+        let lengths = Lengths::of(&input, positions, 1);
         let each: Vec<f32> = (0..positions).map(|position| position as f32).collect();
         let places = tape.input(each.repeat(tape.examples));
         let places = self.places.forward(places, tape);
         let x = sum_of(self.pieces.forward(input, tape), places, tape);
         let mut x = self.norm.forward(x, tape);
         for &block in &self.blocks {
-            let lengths = Rc::clone(&lengths);
+            let lengths = lengths.clone();
             x = tape.stretch(x, move |x, tape| block.forward(x, &lengths, tape));
         }
         (x, lengths)
@@ -137,7 +136,7 @@ impl Block {
         }
     }
 
-    fn forward(&self, input: Value, lengths: &[usize], tape: &mut Tape) -> Value {
+    fn forward(&self, input: Value, lengths: &Lengths, tape: &mut Tape) -> Value {
         let [query, key, value, output] = &self.attention;
         let [up, down] = &self.dense;
         let looked = [query, key, value].map(|layer| layer.forward(input.again(), tape));

@@ -15,8 +15,10 @@ use self::{kernel::Kernel, step::ConvolutionStep};
 use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::{Lines, Right, add_product},
+    onnx::{Attribute, Edge},
     pooling::halve,
     tape::{Placed, Tape, Value},
+    weights::Weights,
 };
 
 /// Size of a convolution with a square kernel.
@@ -159,6 +161,7 @@ impl Convolution {
         let [input] = match tape.place([input]) {
             Placed::Rows(rows) => rows,
             Placed::Tensors([input], on) => return self.forward_on(on, input, tape),
+            Placed::Edges([input]) => return Value::Edge(self.draw(&input, tape.weights)),
         };
         let kernel = Kernel::of(self, tape.weights);
         let frame = Frame::new(self.input, self.window);
@@ -194,6 +197,39 @@ impl Convolution {
             input: input.kept(),
             places,
         })
+    }
+
+    /// With plain weights, which need not be standardised any more.
+    fn draw(&self, input: &Edge, weights: &Weights) -> Edge {
+        let Window {
+            kernel,
+            stride,
+            padding,
+            dilation,
+        } = self.window;
+        let image = input.shaped(&self.input);
+        let shape = [self.outputs, self.input[0] / self.groups, kernel, kernel];
+        let weight = image.constant(&Kernel::of(self, weights).weight, &shape);
+        let bias = match self.addition {
+            Addition::Bias(slot) => weights.at(slot).to_vec(),
+            Addition::Standardised => vec![0.0; self.outputs],
+        };
+        let bias = image.constant(&bias, &[self.outputs]);
+        let attributes = [
+            Attribute::integers("kernel_shape", [kernel; 2]),
+            Attribute::integers("strides", [stride; 2]),
+            Attribute::integers("pads", [padding; 4]),
+            Attribute::integers("dilations", [dilation; 2]),
+            Attribute::integer("group", self.groups as i64),
+        ];
+        let [height, width] = self.size();
+        let shape = [self.outputs, height, width];
+        let output = image.then("Conv", [weight, bias], attributes, &shape);
+        if !self.is_halved {
+            return output;
+        }
+        let two = ["kernel_shape", "strides"].map(|name| Attribute::integers(name, [2; 2]));
+        output.then("MaxPool", [], two, &[self.outputs, height / 2, width / 2])
     }
 
     /// Rows and columns that the windows cover.

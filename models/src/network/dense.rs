@@ -7,7 +7,9 @@ use std::rc::Rc;
 use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::{Lines, Right, add, add_product, transpose},
+    onnx::{Attribute, Edge},
     tape::{Pass, Placed, Step, Tape, Value},
+    weights::Weights,
 };
 use crate::profile::Kind;
 
@@ -85,6 +87,7 @@ impl Dense {
         let [input] = match tape.place([input]) {
             Placed::Rows(rows) => rows,
             Placed::Tensors([input], on) => return self.forward_on(on, input, tape),
+            Placed::Edges([input]) => return Value::Edge(self.draw(&input, tape.weights)),
         };
         let rows = tape.examples * self.positions;
         let weight = tape.weights.at(self.weight);
@@ -103,6 +106,19 @@ impl Dense {
             layer,
             input: input.kept(),
         })
+    }
+
+    /// Rows of a sequence count as examples until they are joined again.
+    fn draw(&self, input: &Edge, weights: &Weights) -> Edge {
+        let rows = input.shaped(&[self.inputs]);
+        let weight = rows.constant(weights.at(self.weight), &[self.outputs, self.inputs]);
+        let bias = rows.constant(weights.at(self.bias), &[self.outputs]);
+        let turned = Attribute::integer("transB", 1);
+        let output = rows.then("Gemm", [weight, bias], [turned], &[self.outputs]);
+        match self.positions {
+            1 => output,
+            positions => output.shaped(&[positions, self.outputs]),
+        }
     }
 
     /// Few rows and a weight that may be large: the weight is read once, as it lies.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::add,
+    onnx::Edge,
     tape::{Pass, Step, Tape, Value},
+    weights::Weights,
 };
 use crate::profile::Kind;
 
@@ -70,7 +72,10 @@ impl Embedding {
     /// - `input`: `[examples][positions][slots]`, whole numbers
     /// - output: `[examples][positions][features]`
     pub(super) fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let input = input.entered();
+        let input = match input {
+            Value::Edge(input) => return Value::Edge(self.draw(&input, tape.weights)),
+            input => input.entered(),
+        };
         let token = |&number: &f32| (number as usize).min(self.tokens - 1);
         let tokens: Vec<usize> = input.rows().iter().map(token).collect();
         if let Some(on) = tape.weights.on_device() {
@@ -86,6 +91,17 @@ impl Embedding {
         }
         let layer = *self;
         tape.layer(output, &[&input], |_| EmbeddingStep { layer, tokens })
+    }
+
+    /// A row that counts as zeros is written as zeros.
+    fn draw(&self, input: &Edge, weights: &Weights) -> Edge {
+        let mut table = weights.at(self.table).to_vec();
+        if self.is_padded {
+            table[..self.features].fill(0.0);
+        }
+        let rows = input.rows_of(&table, [self.tokens, self.features]);
+        let positions = input.numbers() / self.slots;
+        rows.sums([positions, self.slots, self.features])
     }
 
     fn counts(&self, token: usize) -> bool {

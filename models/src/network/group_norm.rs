@@ -4,7 +4,9 @@ use super::{
     blueprint::{Blueprint, Initial, Slot},
     kernels::{add, dot, sum, vectorised},
     norms::{Affine, normalised},
+    onnx::Edge,
     tape::{Pass, Placed, Step, Tape, Value},
+    weights::Weights,
 };
 use crate::profile::Kind;
 
@@ -54,20 +56,37 @@ impl GroupNorm {
                 };
                 return affine.forward_on(on, normalised(groups, EPSILON), tape);
             }
+            Placed::Edges([input]) => return Value::Edge(self.draw(&input, tape.weights)),
         };
         let (scale, shift) = (tape.weights.at(self.scale), tape.weights.at(self.shift));
         let node = input.node();
         let mut normal = input.into_rows();
-        let mut output = vec![0.0; normal.len()];
         let group = self.channels / self.groups * self.plane;
         let deviations = normalise_groups(&mut normal, group, EPSILON);
-        scale_planes(&normal, [scale, shift], self.plane, &mut output);
+        // Only the way back needs the normal values: without one they are scaled where they stand.
+        let output = if tape.is_recording() {
+            let mut output = vec![0.0; normal.len()];
+            scale_planes(&normal, [scale, shift], self.plane, &mut output);
+            output
+        } else {
+            let mut output = std::mem::take(&mut normal);
+            scale_in_place(&mut output, [scale, shift], self.plane);
+            output
+        };
         let layer = *self;
         tape.layer_at(output, &[node], |_| GroupNormStep {
             layer,
             normal,
             deviations,
         })
+    }
+
+    fn draw(&self, input: &Edge, weights: &Weights) -> Edge {
+        let shape = [self.channels, self.plane];
+        let normal = input.normalised(self.groups, EPSILON).shaped(&shape);
+        let each = |slot| normal.constant(weights.at(slot), &[self.channels, 1]);
+        let scaled = normal.then("Mul", [each(self.scale)], [], &shape);
+        scaled.then("Add", [each(self.shift)], [], &shape)
     }
 }
 
@@ -98,6 +117,17 @@ vectorised! {
             for (output, normal) in output.iter_mut().zip(normal) {
                 *output = normal * scale + shift;
             }
+        }
+    }
+}
+
+vectorised! {
+    /// As [`scale_planes`], to the same bits.
+    fn scale_in_place<'a>(values: &'a mut [f32], weights: [&'a [f32]; 2], plane: usize) {
+        let [scale, shift] = weights;
+        for (at, values) in values.chunks_exact_mut(plane).enumerate() {
+            let (scale, shift) = (scale[at % scale.len()], shift[at % scale.len()]);
+            values.iter_mut().for_each(|value| *value = *value * scale + shift);
         }
     }
 }

@@ -1,13 +1,12 @@
 //! What stands on top of a text encoder: classes of texts, classes of pairs, tags of words.
 
-use std::rc::Rc;
-
 use super::{
     Architecture,
     blueprint::Blueprint,
     dense::Dense,
-    positions::{average, first_of},
-    tagging::{Steps, Tagging, words_of},
+    lengths::Lengths,
+    positions::{Marked, average, first_of},
+    tagging::{Steps, Tagging},
     tape::{Tape, Value},
 };
 
@@ -19,16 +18,7 @@ pub(super) trait Encoder: Send + Sync {
     /// # Shapes
     /// - `input`: `[examples][positions][slots]`, tokens
     /// - output: `[examples][positions][features]`, and the positions of each example that count
-    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Rc<[usize]>);
-}
-
-/// Positions of each window before its padding, at least one.
-pub(super) fn lengths(input: &Value, positions: usize, slots: usize) -> Rc<[usize]> {
-    let rows = input.again().entered();
-    let examples = rows.rows().chunks_exact(positions * slots);
-    examples
-        .map(|example| words_of(example, slots).max(1))
-        .collect()
+    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Lengths);
 }
 
 /// The mean over positions, dense outputs.
@@ -91,18 +81,9 @@ impl<E: Encoder> PairClassifier<E> {
 impl<E: Encoder> Architecture for PairClassifier<E> {
     fn forward(&self, input: Value, tape: &mut Tape) -> Value {
         let shape = self.encoder.shape();
-        let rows = input.again().entered();
-        let marked = |example: &[f32]| {
-            let first = |marker: usize| {
-                let mut positions = example.chunks_exact(self.slots);
-                positions.position(|numbers| numbers[0] as usize == marker)
-            };
-            self.markers.map(first)
-        };
-        let examples = rows.rows().chunks_exact(shape[0] * self.slots);
-        let marked: Rc<[_]> = examples.map(marked).collect();
+        let marked = Marked::find(&input, [shape[0], self.slots], self.markers);
         let (x, lengths) = self.encoder.forward(input, tape);
-        let x = first_of(x, shape, &lengths, marked, tape);
+        let x = first_of(x, shape, &lengths, &marked, tape);
         self.head.forward(x, tape)
     }
 }

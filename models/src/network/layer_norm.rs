@@ -5,7 +5,9 @@ use super::{
     group_norm::{EPSILON, normalise_groups},
     kernels::{add, dot, sum, vectorised},
     norms::{Affine, normalised},
+    onnx::{Attribute, Edge},
     tape::{Pass, Placed, Step, Tape, Value},
+    weights::Weights,
 };
 use crate::profile::Kind;
 
@@ -58,6 +60,7 @@ impl LayerNorm {
                 };
                 return affine.forward_on(on, normalised(input.reshape(over), self.epsilon), tape);
             }
+            Placed::Edges([input]) => return Value::Edge(self.draw(&input, tape.weights)),
         };
         let (scale, shift) = (tape.weights.at(self.scale), tape.weights.at(self.shift));
         let node = input.node();
@@ -71,6 +74,15 @@ impl LayerNorm {
             normal,
             deviations,
         })
+    }
+
+    fn draw(&self, input: &Edge, weights: &Weights) -> Edge {
+        let shape = [self.positions, self.features];
+        let rows = input.shaped(&shape);
+        let each = |slot| rows.constant(weights.at(slot), &[self.features]);
+        let epsilon = Attribute::float("epsilon", self.epsilon);
+        let affine = [each(self.scale), each(self.shift)];
+        rows.then("LayerNormalization", affine, [epsilon], &shape)
     }
 }
 

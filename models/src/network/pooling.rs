@@ -75,6 +75,11 @@ pub(super) fn average(images: Value, plane: usize, tape: &mut Tape) -> Value {
             let planes = images.reshape([tape.examples, channels, plane]);
             return Value::Tensor(planes.mean_dim(2).squeeze_dim(2));
         }
+        Placed::Edges([images]) => {
+            let channels = images.numbers() / plane;
+            let planes = images.shaped(&[channels, plane]);
+            return Value::Edge(planes.then("GlobalAveragePool", [], [], &[channels, 1]));
+        }
     };
     let planes = images.rows().chunks_exact(plane);
     let means = planes

@@ -1,12 +1,12 @@
 //! What takes positions of a sequence together, without weights.
 
-use std::rc::Rc;
-
 use burn::tensor::{Tensor, TensorData};
 
 use super::{
     device::OnDevice,
     kernels::add,
+    lengths::Lengths,
+    onnx::Edge,
     tape::{Pass, Placed, Step, Tape, Value},
 };
 use crate::profile::Kind;
@@ -33,6 +33,12 @@ pub(super) fn neighbours(
             let parts = (0..=2 * reach)
                 .map(|from| whole.clone().slice([0..examples, from..from + positions]));
             return Value::Tensor(Tensor::cat(parts.collect(), 2).flatten(1, 2));
+        }
+        Placed::Edges([sequences]) => {
+            let whole = sequences.shaped(&shape).padded([reach, 0]);
+            let seen = |from: usize| whole.picked(0, &(from..from + positions).collect::<Vec<_>>());
+            let parts: Vec<_> = (0..=2 * reach).map(seen).collect();
+            return Value::Edge(Edge::joined(&parts, 1));
         }
     };
     let mut output = vec![0.0; sequences.rows().len() * (2 * reach + 1)];
@@ -93,10 +99,15 @@ impl Step for Neighbours {
 pub(super) fn average(
     sequences: Value,
     shape: [usize; 2],
-    lengths: &Rc<[usize]>,
+    lengths: &Lengths,
     tape: &mut Tape,
 ) -> Value {
-    let rows = |length: usize| Picked::mean(length).collect();
+    if let Value::Edge(sequences) = &sequences {
+        return Value::Edge(factored(sequences, shape, &[mean_of(lengths)]));
+    }
+    let (lengths, rows) = (lengths.known(), |length: usize| {
+        Picked::mean(length).collect()
+    });
     picked(
         sequences,
         shape,
@@ -113,16 +124,84 @@ pub(super) fn average(
 pub(super) fn first_of(
     sequences: Value,
     shape: [usize; 2],
-    lengths: &Rc<[usize]>,
-    marked: Rc<[[Option<usize>; 2]]>,
+    lengths: &Lengths,
+    marked: &Marked,
     tape: &mut Tape,
 ) -> Value {
-    let each = lengths.iter().zip(marked.iter()).map(|(&length, marked)| {
+    let marked = match (&sequences, marked) {
+        (Value::Edge(sequences), Marked::Drawn([first, second])) => {
+            let factors = [mean_of(lengths), first.clone(), second.clone()];
+            return Value::Edge(factored(sequences, shape, &factors));
+        }
+        (_, Marked::Known(marked)) => marked,
+        (_, Marked::Drawn(_)) => unreachable!("markers and sequences are drawn together"),
+    };
+    let each = lengths.known().iter().zip(marked).map(|(&length, marked)| {
         let mut rows: Vec<Vec<_>> = vec![Picked::mean(length).collect()];
         rows.extend(marked.map(|at| at.map(|at| (at, 1.0)).into_iter().collect()));
         rows
     });
     picked(sequences, shape, each.collect(), tape)
+}
+
+/// Where markers stand first in each window.
+pub(super) enum Marked {
+    /// One pair an example; none where there is none.
+    Known(Vec<[Option<usize>; 2]>),
+    /// In a graph that is drawn: one where the marker stands first, zero elsewhere.
+    Drawn([Edge; 2]),
+}
+
+impl Marked {
+    /// A marker is the first of the numbers that a position is known by.
+    ///
+    /// # Shapes
+    /// - `input`: `[examples][positions][slots]`, tokens
+    pub(super) fn find(input: &Value, [positions, slots]: [usize; 2], markers: [usize; 2]) -> Self {
+        if let Value::Edge(input) = input {
+            let firsts = input.shaped(&[positions, slots]).picked(1, &[0]);
+            let firsts = firsts.shaped(&[positions]);
+            return Self::Drawn(markers.map(|marker| first_at(&firsts, marker as f32)));
+        }
+        let rows = input.again().entered();
+        let marked = |example: &[f32]| {
+            let first = |marker: usize| {
+                let mut positions = example.chunks_exact(slots);
+                positions.position(|numbers| numbers[0] as usize == marker)
+            };
+            markers.map(first)
+        };
+        let examples = rows.rows().chunks_exact(positions * slots);
+        Self::Known(examples.map(marked).collect())
+    }
+}
+
+/// One at the first of whole numbers that is the one looked for, zero elsewhere.
+fn first_at(numbers: &Edge, sought: f32) -> Edge {
+    let positions = numbers.numbers();
+    let is_equal = |difference: &Edge| difference.each("Abs").between(0.0, 1.0).scaled(-1.0, 1.0);
+    // Earlier positions weigh more; none weighs nothing.
+    let weights: Vec<f32> = (0..positions).map(|at| (positions - at) as f32).collect();
+    let found = is_equal(&numbers.scaled(1.0, -sought));
+    let weights = found.pairwise("Mul", &numbers.constant_row(&weights));
+    let heaviest = weights.largest(positions).repeated(positions);
+    is_equal(&weights.pairwise("Sub", &heaviest)).pairwise("Mul", &found)
+}
+
+/// What each position counts in the mean.
+fn mean_of(lengths: &Lengths) -> Edge {
+    let [counted, length] = lengths.drawn();
+    counted.pairwise("Div", &length.repeated(counted.numbers()))
+}
+
+/// Sums of positions, each with factors for all of them.
+fn factored(sequences: &Edge, [positions, features]: [usize; 2], factors: &[Edge]) -> Edge {
+    let rows: Vec<Edge> = factors
+        .iter()
+        .map(|edge| edge.shaped(&[1, positions]))
+        .collect();
+    let sequences = sequences.shaped(&[positions, features]);
+    Edge::joined(&rows, 0).with("MatMul", &[&sequences], [], &[rows.len(), features])
 }
 
 /// Weighted sums of positions: for each example the same number of them, each a list of positions and
@@ -146,6 +225,7 @@ fn picked(
             let sequences = sequences.reshape([tape.examples, positions, features]);
             return Value::Tensor(picked.factors(on).matmul(sequences).flatten(1, 2));
         }
+        Placed::Edges(_) => unreachable!("what is drawn has factors of its own"),
     };
     let features = shape[1];
     let mut output = vec![0.0; picked.sums.iter().map(Vec::len).sum::<usize>() * features];

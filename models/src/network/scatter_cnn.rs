@@ -43,14 +43,32 @@ impl ScatterCnn {
     }
 }
 
-impl Architecture for ScatterCnn {
-    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
-        let mut maps = self.scattering.scatter(input.entered().rows());
+impl ScatterCnn {
+    /// Numbers of a group of maps.
+    fn group(&self) -> usize {
         let [_, height, width] = self.scattering.output();
-        normalise_groups(&mut maps, MAPS / GROUPS * height * width, EPSILON);
-        let x = relu(self.conv1.forward(tape.input(maps), tape), tape);
+        MAPS / GROUPS * height * width
+    }
+
+    /// What stands on top of the maps.
+    fn behind(&self, maps: Value, tape: &mut Tape) -> Value {
+        let x = relu(self.conv1.forward(maps, tape), tape);
         let x = relu(self.conv2.forward(x, tape), tape);
         tape.show(&x, self.last);
         self.fc.forward(x, tape)
+    }
+}
+
+impl Architecture for ScatterCnn {
+    fn forward(&self, input: Value, tape: &mut Tape) -> Value {
+        if let Value::Edge(images) = &input {
+            let maps = self.scattering.draw(images);
+            let groups = maps.numbers() / self.group();
+            return self.behind(Value::Edge(maps.normalised(groups, EPSILON)), tape);
+        }
+        let mut maps = self.scattering.scatter(input.entered().rows());
+        normalise_groups(&mut maps, self.group(), EPSILON);
+        let maps = tape.input(maps);
+        self.behind(maps, tape)
     }
 }

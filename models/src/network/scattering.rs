@@ -6,7 +6,10 @@
 
 use std::f32::consts::PI;
 
-use super::kernels::{Lines, Right, add_product, vectorised};
+use super::{
+    kernels::{Lines, Right, add_product, vectorised},
+    onnx::{Attribute, Edge},
+};
 
 /// Directions of wavelets.
 const DIRECTIONS: usize = 8;
@@ -92,6 +95,75 @@ impl Scattering {
         }
         output
     }
+}
+
+impl Scattering {
+    /// What [`scatter`](Self::scatter) gives, as part of a graph: wavelets and means are convolutions with
+    /// fixed weights, of each map for itself.
+    pub(super) fn draw(&self, images: &Edge) -> Edge {
+        let [_, height, width] = self.input;
+        let [first, second] = &self.wavelets;
+        let planes = images.shaped(&[1, height, width]);
+        let fine = Edge::joined(&[planes.clone(), first.draw(&planes, [height, width])], 0);
+        let fine = fine.shaped(&[1, height, width]);
+        let [rows, columns] = second.output;
+        let coarse = second
+            .draw(&fine, [height, width])
+            .shaped(&[1, rows, columns]);
+        let output @ [_, rows, columns] = self.output();
+        let [mean, coarse_mean] = &self.means;
+        let fine = mean.draw(&fine).shaped(&[1 + DIRECTIONS, rows, columns]);
+        let coarse = coarse_mean.draw(&coarse);
+        let coarse = coarse.shaped(&[MAPS - 1 - DIRECTIONS, rows, columns]);
+        Edge::joined(&[fine, coarse], 0).shaped(&output)
+    }
+}
+
+impl Mean {
+    /// For each of the maps.
+    fn draw(&self, map: &Edge) -> Edge {
+        let side = self.weights.len();
+        let weight = |at: usize| self.weights[at / side] * self.weights[at % side];
+        let weights: Vec<f32> = (0..side * side).map(weight).collect();
+        let [rows, columns] = self.size.map(|length| length.div_ceil(self.stride));
+        slid(
+            map,
+            self.size,
+            &weights,
+            [self.reach, self.stride],
+            [1, rows, columns],
+        )
+    }
+}
+
+impl Wavelets {
+    /// For each of the maps.
+    fn draw(&self, map: &Edge, size: [usize; 2]) -> Edge {
+        let [rows, columns] = self.output;
+        let (real, imaginary) = self.weights.split_at(self.weights.len() / 2);
+        let squares = [real, imaginary].map(|weights| {
+            let output = [DIRECTIONS, rows, columns];
+            let seen = slid(map, size, weights, [self.reach, self.step], output);
+            seen.pairwise("Mul", &seen)
+        });
+        squares[0].pairwise("Add", &squares[1]).each("Sqrt")
+    }
+}
+
+/// Square kernels over maps whose edges are mirrors.
+fn slid(
+    map: &Edge,
+    size: [usize; 2],
+    weights: &[f32],
+    [reach, step]: [usize; 2],
+    output: [usize; 3],
+) -> Edge {
+    let [rows, columns] = size.map(|length| mirror(length, reach).collect::<Vec<_>>());
+    let padded = map.picked(1, &rows).picked(2, &columns);
+    let side = 2 * reach + 1;
+    let weights = map.constant(weights, &[output[0], 1, side, side]);
+    let steps = Attribute::integers("strides", [step; 2]);
+    padded.then("Conv", [weights], [steps], &output)
 }
 
 /// A weighted mean around places [`STRIDE`] pixels apart.
@@ -278,18 +350,20 @@ fn gaussian(reach: usize, deviation: f32) -> Vec<f32> {
     weights.into_iter().map(|weight| weight / total).collect()
 }
 
+/// Where the pixels of a row come from that has `reach` more on each side.
+fn mirror(length: usize, reach: usize) -> impl Iterator<Item = usize> {
+    let period = 2 * length - 2;
+    (0..length + 2 * reach).map(move |at| {
+        let at = (at + period * reach - reach) % period;
+        at.min(period - at)
+    })
+}
+
 /// A plane with `reach` more pixels on each side, mirrored at its edges as often as it takes.
 fn mirrored(plane: &[f32], [height, width]: [usize; 2], reach: usize) -> Vec<f32> {
-    let mirror = |length: usize| {
-        let period = 2 * length - 2;
-        (0..length + 2 * reach).map(move |at| {
-            let at = (at + period * reach - reach) % period;
-            at.min(period - at)
-        })
-    };
-    let columns: Vec<usize> = mirror(width).collect();
+    let columns: Vec<usize> = mirror(width, reach).collect();
     let mut padded = Vec::with_capacity((height + 2 * reach) * columns.len());
-    for row in mirror(height) {
+    for row in mirror(height, reach) {
         let row = &plane[row * width..][..width];
         padded.extend(columns.iter().map(|&column| row[column]));
     }

@@ -105,6 +105,7 @@ impl Steps {
                     vec![(slot, Gradient::Rows(rows))]
                 });
             }
+            Placed::Edges(_) => unreachable!("what tags is refused before it is drawn"),
         };
         let table = tape.weights.at(self.table).iter();
         let table: Vec<f32> = table

@@ -19,6 +19,7 @@ use super::{
     blueprint::Slot,
     device::{DeviceError, OnDevice},
     gradients::{PerExample, Sink},
+    onnx::Edge,
     taps::{self, Gradient, Taps},
     weights::Weights,
 };
@@ -26,12 +27,13 @@ use crate::profile::{Kind, Part, Profile, Watch};
 
 /// One row of numbers for each example.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "there are a few for each layer")]
 pub(super) enum Value {
     /// On the host.
     Rows(Rows),
     /// On the device that computes, `[examples, numbers]`.
     Tensor(Tensor<2>),
+    /// Nowhere yet: what a graph that is drawn will compute.
+    Edge(Edge),
 }
 
 /// Values where their tape computes.
@@ -40,6 +42,8 @@ pub(super) enum Placed<'a, const N: usize> {
     Rows([Rows; N]),
     /// On a device, with its weights.
     Tensors([Tensor<2>; N], &'a OnDevice),
+    /// In a graph that is drawn.
+    Edges([Edge; N]),
 }
 
 /// One row of numbers for each example, on the host.
@@ -137,11 +141,25 @@ impl Value {
     /// What entered the network: it lies on the host until a layer takes it.
     ///
     /// # Panics
-    /// For what a layer computed on a device: a mistake in a network, which any test shows.
+    /// For what a layer computed on a device, or drew: a mistake in a network, which any test shows.
     pub(super) fn entered(self) -> Rows {
         match self {
             Self::Rows(rows) => rows,
-            Self::Tensor(_) => unreachable!("only what enters a network is read on the host"),
+            Self::Tensor(_) | Self::Edge(_) => {
+                unreachable!("only what enters a network is read on the host")
+            }
+        }
+    }
+
+    /// As an edge of the graph that another belongs to; rows are the same for all examples.
+    ///
+    /// # Panics
+    /// For what a layer computed on a device: a mistake in a network, which any test shows.
+    fn drawn_beside(self, other: &Edge) -> Edge {
+        match self {
+            Self::Edge(edge) => edge,
+            Self::Rows(rows) => other.constant_row(rows.rows()),
+            Self::Tensor(_) => unreachable!("a graph is drawn on no device"),
         }
     }
 
@@ -153,6 +171,8 @@ impl Value {
                 let data = tensor.clone().inner().try_into_data();
                 taps::to_host(data.map_err(DeviceError::computation)?)
             }
+            // Nobody asks a graph that is only drawn for numbers.
+            Self::Edge(_) => Ok(Vec::new()),
         }
     }
 }
@@ -205,6 +225,11 @@ impl<'a> Tape<'a> {
         }
     }
 
+    /// Whether there may be a way back.
+    pub(super) fn is_recording(&self) -> bool {
+        self.records.is_some()
+    }
+
     /// Whether stretches are run again on the way back.
     pub(super) fn recomputing(self, recomputes: bool) -> Self {
         Self { recomputes, ..self }
@@ -236,6 +261,10 @@ impl<'a> Tape<'a> {
 
     /// Values where this tape computes.
     pub(super) fn place<const N: usize>(&self, values: [Value; N]) -> Placed<'a, N> {
+        if let Some(Value::Edge(edge)) = values.first() {
+            let edge = edge.clone();
+            return Placed::Edges(values.map(|value| value.drawn_beside(&edge)));
+        }
         let Some(on) = self.weights.on_device() else {
             // Without a device no layer makes a tensor.
             return Placed::Rows(values.map(Value::entered));
@@ -245,6 +274,7 @@ impl<'a> Tape<'a> {
             Value::Rows(Rows { rows, .. }) => {
                 on.upload(&rows, [self.examples, rows.len() / self.examples])
             }
+            Value::Edge(_) => unreachable!("a graph is drawn on no device"),
         });
         Placed::Tensors(tensors, on)
     }
@@ -425,6 +455,8 @@ impl<'a> Tape<'a> {
                 watch.note(Part::Device);
                 return Ok(sink);
             }
+            // A graph is drawn for inference alone.
+            Value::Edge(_) => return Ok(sink),
         };
         let mut pass = Pass {
             weights: self.weights,

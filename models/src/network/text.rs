@@ -3,16 +3,15 @@
 //! Every position may be known by several numbers, whose embeddings are added, and be seen with its
 //! neighbours before the blocks. A text that is shorter than the window ends in zeros, which nothing looks at.
 
-use std::rc::Rc;
-
 use super::{
     activation::{gelu, sum_of},
     attention::Attention,
     blueprint::Blueprint,
     dense::Dense,
     embedding::Embedding,
-    heads::{Encoder, lengths},
+    heads::Encoder,
     layer_norm::LayerNorm,
+    lengths::Lengths,
     positions::neighbours,
     tape::{Tape, Value},
 };
@@ -114,13 +113,13 @@ impl Encoder for TextEncoder {
         [self.sizes.positions, self.sizes.features]
     }
 
-    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Rc<[usize]>) {
+    fn forward(&self, input: Value, tape: &mut Tape) -> (Value, Lengths) {
         let TextSizes {
             positions, slots, ..
         } = self.sizes;
         let lengths = match self.sizes.is_padded {
-            true => lengths(&input, positions, slots),
-            false => vec![positions; tape.examples].into(),
+            true => Lengths::of(&input, positions, slots),
+            false => Lengths::whole(&input, positions, tape.examples),
         };
         let mut x = self.embedding.forward(input, tape);
         if let Some(near) = &self.near {
@@ -132,7 +131,7 @@ impl Encoder for TextEncoder {
             x = sum_of(x, places, tape);
         }
         for &block in &self.blocks {
-            let lengths = Rc::clone(&lengths);
+            let lengths = lengths.clone();
             x = tape.stretch(x, move |x, tape| block.forward(x, &lengths, tape));
         }
         (self.norm.forward(x, tape), lengths)
@@ -168,7 +167,7 @@ impl Block {
         }
     }
 
-    fn forward(&self, input: Value, lengths: &[usize], tape: &mut Tape) -> Value {
+    fn forward(&self, input: Value, lengths: &Lengths, tape: &mut Tape) -> Value {
         let [query, key, value, output] = &self.attention;
         let [up, down] = &self.dense;
         let x = self.norms[0].forward(input.again(), tape);
