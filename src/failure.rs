@@ -9,6 +9,7 @@ use consilium_agent::{
     membership::MembershipError,
     participation::AgentError,
     replay::ReplayError,
+    serving::{ServingError, models::ModelError},
     settings::SettingsError,
     store::StoreError,
 };
@@ -170,6 +171,8 @@ fn known_by_its_module(cause: &(dyn std::error::Error + 'static)) -> Option<Erro
         .or_else(|| Some(cause.downcast_ref::<DataError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<ReplayError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<StoreError>()?.code()))
+        .or_else(|| Some(cause.downcast_ref::<ServingError>()?.code()))
+        .or_else(|| Some(cause.downcast_ref::<ModelError>()?.code()))
         .or_else(|| Some(cause.downcast_ref::<NoSuchCard>()?.code()))
         .or_else(|| cause.is::<SettingsError>().then_some(ErrorCode::Invalid))
         .or_else(|| match cause.downcast_ref::<ServeError>()? {

@@ -13,6 +13,7 @@
 //! | [`participation`] | the running agent |
 //! | [`receipts`] | what the coordinator signs about the ledger, checked |
 //! | [`replay`] | past rounds, repeated for an auditor in the house |
+//! | [`serving`] | local inference over HTTP, and a page to try it |
 //! | [`store`] | what it remembers: SQLite, the ledger's journal, sealed updates |
 //!
 //! An update leaves by one road: approved plan, believed round, charge on disk, noise, sealed
@@ -29,6 +30,7 @@ pub mod policy;
 pub mod quality;
 pub mod receipts;
 pub mod replay;
+pub mod serving;
 pub mod settings;
 pub mod store;
 mod training;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use consilium_models::network::Wish;
+use consilium_proto::OutOfRange;
 use serde::Deserialize;
 
 /// Why settings or a policy cannot be used.
@@ -62,6 +63,131 @@ pub struct Settings {
     /// Lists of what identifies patients here, for taking it out of notes. Default: none beyond what comes
     /// with the program.
     pub identifiers: IdentifierLists,
+    /// What `agent serve` allows. Default: each field's.
+    pub serving: Serving,
+}
+
+/// How much `agent serve` takes on, and how long it keeps things.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serving {
+    /// Largest file of a picture, in MiB: 1 to 1024. Default: 32.
+    pub picture_mebibytes: u64,
+    /// Most pixels of a picture, in Mi: 1 to 64. Default: 16.
+    pub picture_mebipixels: u64,
+    /// Largest note, in KiB: 1 to 16 384. Default: 1024.
+    pub note_kibibytes: u64,
+    /// Connections at a time: 1 to 10 000. Default: 256.
+    pub connections: usize,
+    /// Questions that wait for a model: 1 to 10 000; more are told to come back. Default: 64.
+    pub queue: usize,
+    /// Questions of one name at a time: 1 to 10 000. Default: 8.
+    pub questions_of_one: usize,
+    /// Time for a request to arrive: 100 ms to 10 min. Default: 30 s.
+    #[serde(with = "humantime_serde")]
+    pub arrive: Duration,
+    /// Time for a model to answer: 100 ms to 10 min. Default: 60 s.
+    #[serde(with = "humantime_serde")]
+    pub answer: Duration,
+    /// How long pictures, notes and reasons stay in memory, so that they can be looked at: 1 s to 1 d.
+    /// They are never on a disk. Default: 15 min.
+    #[serde(with = "humantime_serde")]
+    pub keep: Duration,
+    /// Memory for them, in MiB: 1 to 65 536; the oldest go first. Default: 256.
+    pub keep_mebibytes: u64,
+    /// How long records of predictions are kept: 180 d to 100 years. Default: 6 years.
+    #[serde(with = "humantime_serde")]
+    pub keep_records: Duration,
+    /// How much a new model's score may lie below that of the one in service: 0 to 1. Default: 0.02.
+    pub margin: Margin,
+}
+
+/// How much lower a score may be: 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Margin(f64);
+
+/// No NaN is a margin.
+impl Eq for Margin {}
+
+impl Margin {
+    /// As a number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Margin {
+    type Error = OutOfRange;
+    fn try_from(value: f64) -> Result<Self, OutOfRange> {
+        match (0.0..=1.0).contains(&value) {
+            true => Ok(Self(value)),
+            false => Err(OutOfRange::new("margin", "0 to 1", value)),
+        }
+    }
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            picture_mebibytes: 32,
+            picture_mebipixels: 16,
+            note_kibibytes: 1024,
+            connections: 256,
+            queue: 64,
+            questions_of_one: 8,
+            arrive: Duration::from_secs(30),
+            answer: Duration::from_secs(60),
+            keep: Duration::from_secs(15 * 60),
+            keep_mebibytes: 256,
+            keep_records: 6 * YEAR,
+            margin: Margin(0.02),
+        }
+    }
+}
+
+/// 365.25 days, as in durations that are written out.
+const YEAR: Duration = Duration::from_secs(31_557_600);
+
+impl Serving {
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("picture_mebibytes", self.picture_mebibytes, 1024),
+            ("picture_mebipixels", self.picture_mebipixels, 64),
+            ("note_kibibytes", self.note_kibibytes, 16_384),
+            ("connections", self.connections as u64, 10_000),
+            ("queue", self.queue as u64, 10_000),
+            ("questions_of_one", self.questions_of_one as u64, 10_000),
+            ("keep_mebibytes", self.keep_mebibytes, 65_536),
+        ];
+        for (field, value, most) in counts {
+            if !(1..=most).contains(&value) {
+                return Err(format!(
+                    "`serving.{field}` must be 1 to {most}, found {value}"
+                ));
+            }
+        }
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(600));
+        within("serving.arrive", self.arrive, least, most)?;
+        within("serving.answer", self.answer, least, most)?;
+        within(
+            "serving.keep",
+            self.keep,
+            Duration::from_secs(1),
+            Duration::from_secs(86_400),
+        )?;
+        let half = Duration::from_secs(180 * 86_400);
+        within("serving.keep_records", self.keep_records, half, 100 * YEAR)
+    }
+}
+
+fn within(field: &str, value: Duration, least: Duration, most: Duration) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{field}` must be {least:?} to {most:?}, found {value:?}"
+    ))
 }
 
 /// Files of what identifies patients at a site, one entry a line.
@@ -89,6 +215,7 @@ impl Default for Settings {
             device: Wish::Auto,
             text_encoder: None,
             identifiers: IdentifierLists::default(),
+            serving: Serving::default(),
         }
     }
 }
@@ -111,14 +238,6 @@ impl Settings {
 
     fn check(&self) -> Result<(), String> {
         let day = Duration::from_secs(86_400);
-        let within = |field: &str, value: Duration, least: Duration, most: Duration| {
-            if (least..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(format!(
-                "`{field}` must be {least:?} to {most:?}, found {value:?}"
-            ))
-        };
         within("poll", self.poll, Duration::ZERO, Duration::from_secs(60))?;
         within(
             "look_for_studies",
@@ -140,7 +259,7 @@ impl Settings {
                 self.cache_mebibytes
             ));
         }
-        Ok(())
+        self.serving.check()
     }
 }
 
@@ -201,6 +320,10 @@ mod tests {
             ("retry_longest = \"1ms\"", "retry_longest"),
             ("cache_mebibytes = 9999999", "cache_mebibytes"),
             ("device = \"cuda:0\"", "gpu:0"),
+            ("[serving]\nqueue = 0", "queue"),
+            ("[serving]\nanswer = \"1ms\"", "answer"),
+            ("[serving]\nkeep_records = \"30d\"", "keep_records"),
+            ("[serving]\nmargin = 1.5", "margin"),
         ] {
             let message = settings(text).expect_err(text).to_string();
             assert!(

@@ -4,10 +4,13 @@
 //! their writes, and [`Store::charge`] lets only one of them at a time read and extend the ledger.
 //! Secrets in it are sealed; patients stand in it by pseudonym.
 
+mod access;
 mod attempts;
+mod chronicle;
 mod data_sets;
 mod journal;
 mod log;
+mod models;
 mod receipts;
 mod rounds;
 mod secrets;
@@ -38,10 +41,13 @@ use sqlx::{
 use zeroize::Zeroizing;
 
 pub use self::{
+    access::{Duty, Token},
     attempts::KeptComplaint,
+    chronicle::{Act, Chain, ChronicleError, Deed, Record},
     data_sets::DataSet,
     journal::{ChargeError, Charged},
     log::Event,
+    models::KnownModel,
     receipts::Evidence,
     rounds::StoredRound,
     studies::{Decided, KnownStudy},

@@ -96,6 +96,18 @@ pub struct Calibration {
     pub familiarity: Familiarity,
 }
 
+/// A calibration with the model that it is of, as a hospital keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationFile {
+    /// SHA-256 of the model's file of weights, lower-case hexadecimal.
+    pub model_sha256: String,
+    /// Records that it was learnt from.
+    pub records: usize,
+    /// What was learnt.
+    pub calibration: Calibration,
+}
+
 /// How often things may happen that a calibration allows for.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {

@@ -2,7 +2,11 @@
 
 mod budget;
 mod data;
+mod model;
+mod predictions;
+mod serve;
 mod study;
+mod token;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,7 +16,7 @@ use consilium_agent::{Agent, policy::Policy, settings::Settings, store::Store};
 use consilium_models::network::Wish;
 use consilium_proto::Role;
 
-use super::{enrol::Enrol, node};
+use super::{enrol::Enrol, knowledge, node};
 use crate::{
     device::{self, Children},
     output,
@@ -41,6 +45,19 @@ pub(super) enum Command {
         #[arg(long)]
         profile: bool,
     },
+    /// Answer what programs and people of this hospital ask of its models, until stopped
+    ///
+    /// For research use only: not a medical device.
+    Serve(Box<serve::Serve>),
+    /// Models that are served: add, check and put into service, take back
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Who may ask them
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The log of what they said
+    #[command(subcommand)]
+    Predictions(predictions::Command),
     /// Data sets: register, list, take patients out
     #[command(subcommand)]
     Data(data::Command),
@@ -117,7 +134,7 @@ impl Folder {
 
 impl Command {
     pub(super) fn is_node(&self) -> bool {
-        matches!(self, Self::Run { .. })
+        matches!(self, Self::Run { .. } | Self::Serve(_))
     }
 
     pub(super) async fn run(self) -> Result<()> {
@@ -145,6 +162,10 @@ impl Command {
                 let agent = agent.training_on(devices?);
                 Ok(Box::pin(agent.run(stop)).await?)
             }
+            Self::Serve(serve) => Box::pin(serve.run()).await,
+            Self::Model(command) => Box::pin(command.run()).await,
+            Self::Token(command) => command.run().await,
+            Self::Predictions(command) => command.run().await,
             Self::Data(command) => command.run().await,
             Self::Budget { folder, json } => budget::run(&folder, json).await,
             Self::Study(command) => command.run().await,

@@ -7,12 +7,11 @@ use clap::{Args, Subcommand};
 use consilium_agent::data::{self, Part};
 use consilium_models::{
     network::Target,
-    prediction::{Calibration, FEWEST, ImageModel, Rates, Share},
+    prediction::{Calibration, CalibrationFile, FEWEST, ImageModel, Rates, Share},
     random::Random,
     released::Released,
 };
 use consilium_proto::ErrorCode;
-use serde::{Deserialize, Serialize};
 
 use super::study;
 use crate::{
@@ -114,36 +113,23 @@ fn share(text: &str) -> Result<Share, String> {
     Share::try_from(number).map_err(|error| error.to_string())
 }
 
-/// What a hospital knows of one model.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CalibrationFile {
-    /// SHA-256 of the model's file of weights.
-    model_sha256: String,
-    /// Records that it was learnt from.
-    records: usize,
-    calibration: Calibration,
-}
-
-impl CalibrationFile {
-    /// Reads what is known of a model.
-    ///
-    /// # Errors
-    /// No such file, another model's.
-    pub(super) fn read(path: &Path, model: &ImageModel) -> Result<Calibration> {
-        let context = || format!("reading the calibration {}", path.display());
-        let bytes = bounded(path, CALIBRATION_LIMIT).with_context(context)?;
-        let file: Self = serde_json::from_slice(&bytes)
-            .classify(ErrorCode::Invalid)
-            .with_context(context)?;
-        let (known, asked) = (&file.model_sha256, &model.identity().sha256);
-        if known != asked {
-            let path = path.display();
-            let message = format!("the calibration {path} is of the model {known}, not of {asked}");
-            return refuse(ErrorCode::Precondition, message);
-        }
-        Ok(file.calibration)
+/// Reads what is known of a model.
+///
+/// # Errors
+/// No such file, another model's.
+pub(super) fn calibration(path: &Path, model: &ImageModel) -> Result<Calibration> {
+    let context = || format!("reading the calibration {}", path.display());
+    let bytes = bounded(path, CALIBRATION_LIMIT).with_context(context)?;
+    let file: CalibrationFile = serde_json::from_slice(&bytes)
+        .classify(ErrorCode::Invalid)
+        .with_context(context)?;
+    let (known, asked) = (&file.model_sha256, &model.identity().sha256);
+    if known != asked {
+        let path = path.display();
+        let message = format!("the calibration {path} is of the model {known}, not of {asked}");
+        return refuse(ErrorCode::Precondition, message);
     }
+    Ok(file.calibration)
 }
 
 impl Command {

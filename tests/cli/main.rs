@@ -12,5 +12,6 @@ mod predictions;
 mod privacy;
 mod program;
 mod run_demo;
+mod serving;
 mod simulate;
 mod steward;

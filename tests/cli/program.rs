@@ -52,7 +52,7 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn every_command_explains_itself() {
-    let groups: [(&str, &[&str]); 18] = [
+    let groups: [(&str, &[&str]); 21] = [
         ("note", &["analyse", "deidentify"]),
         ("knowledge", &["check", "show"]),
         ("predict", &["image", "note"]),
@@ -68,8 +68,22 @@ fn every_command_explains_itself() {
         ("coordinator", &["init", "serve", "roster"]),
         (
             "agent",
-            &["enrol", "run", "data", "budget", "study", "policy"],
+            &[
+                "enrol",
+                "run",
+                "serve",
+                "model",
+                "token",
+                "predictions",
+                "data",
+                "budget",
+                "study",
+                "policy",
+            ],
         ),
+        ("agent model", &["add", "list", "activate", "roll-back"]),
+        ("agent token", &["new", "list", "revoke"]),
+        ("agent predictions", &["verify", "export"]),
         ("device", &["list", "check"]),
         ("agent data", &["add", "list", "check", "exclude", "labels"]),
         ("agent study", &["list", "approve", "refuse"]),

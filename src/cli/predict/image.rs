@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{bar, csv, files, finish, report};
 use crate::{
-    cli::model::{CalibrationFile, ModelFiles},
+    cli::model::{self, ModelFiles},
     failure::Classify as _,
     output,
 };
@@ -95,7 +95,7 @@ impl Options {
         let released = self.files.read()?;
         let looks = ImageModel::new(&released).classify(ErrorCode::Invalid)?;
         let known = self.calibration.as_deref();
-        let known = known.map(|path| CalibrationFile::read(path, &looks));
+        let known = known.map(|path| model::calibration(path, &looks));
         let model = Ready {
             released,
             calibration: known.transpose()?,
