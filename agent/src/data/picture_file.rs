@@ -54,17 +54,20 @@ impl std::fmt::Debug for Opened {
     }
 }
 
-/// Decodes a file by what its first bytes say it is. A DICOM object is decoded in a process of its own. Blocks.
+/// Decodes a file of at most so many pixels by what its first bytes say it is. A DICOM object is decoded in a process
+/// of its own. Blocks.
 ///
 /// # Errors
 /// No picture, or one of a kind that is not decoded.
-pub fn open(bytes: &[u8]) -> Result<Opened, OpenError> {
+pub fn open(bytes: &[u8], pixels: u64) -> Result<Opened, OpenError> {
     if !is_dicom(bytes) {
-        let picture = imaging::decode(bytes, imaging::PIXEL_LIMIT)?;
+        let picture = imaging::decode(bytes, pixels)?;
         return Ok(Opened::plain(picture));
     }
     let decoder = Decoder::of_this_program().map_err(OpenError::Program)?;
-    let decoded = decoder.decode_waiting(bytes, &Request::default())?;
+    let mut request = Request::default();
+    request.limits.frame_pixels = request.limits.frame_pixels.min(pixels);
+    let decoded = decoder.decode_waiting(bytes, &request)?;
     Ok(Opened {
         picture: decoded.picture?.picture,
         tags: Some(Box::new(decoded.tags)),

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use consilium_models::imaging::Picture;
+use consilium_models::imaging::{PIXEL_LIMIT, Picture};
 use consilium_proto::Digest;
 
 use super::{
@@ -86,7 +86,8 @@ impl Content {
         match self {
             Self::File(file) => {
                 let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-                let opened = picture_file::open(&bytes).map_err(|error| explain(&error))?;
+                let opened =
+                    picture_file::open(&bytes, PIXEL_LIMIT).map_err(|error| explain(&error))?;
                 Ok(Looked {
                     opened,
                     digest: Digest::plain(&bytes),

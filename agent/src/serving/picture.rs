@@ -1,8 +1,8 @@
 //! From the bytes that were sent to a picture, and to what a page shows of it.
 
-use consilium_models::imaging::{self, Picture};
+use consilium_models::imaging::Picture;
 
-use crate::{data::picture_file, dicom::is_dicom};
+use crate::data::picture_file;
 
 /// Longest side of what a page shows.
 const SHOWN: usize = 1024;
@@ -10,17 +10,14 @@ const SHOWN: usize = 1024;
 /// Kinds of content that pictures come as.
 pub(super) const TYPES: [&str; 3] = ["image/png", "image/jpeg", "application/dicom"];
 
-/// Reads a picture of at most so many pixels; a DICOM object in a process of its own, by the decoder's own limits.
+/// Reads a picture of at most so many pixels; a DICOM object in a process of its own.
 /// The only place where bytes from outside become one.
 ///
 /// # Errors
 /// What is wrong with the bytes, in words that hold nothing of them.
 pub(super) fn decode(bytes: &[u8], pixels: u64) -> Result<Picture, String> {
-    if is_dicom(bytes) {
-        let opened = picture_file::open(bytes).map_err(|error| error.to_string())?;
-        return Ok(opened.picture);
-    }
-    imaging::decode(bytes, pixels).map_err(|error| error.to_string())
+    let opened = picture_file::open(bytes, pixels).map_err(|error| error.to_string())?;
+    Ok(opened.picture)
 }
 
 /// The picture, at most 1024 pixels a side: each pixel is the mean of those that it stands for.

@@ -4,14 +4,11 @@ use std::{path::PathBuf, time::SystemTime};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use consilium_agent::{
-    serving::models::{self, Gate, WEIGHTS_LIMIT, read_file},
-    settings::Settings,
-};
+use consilium_agent::serving::models::{self, Gate, WEIGHTS_LIMIT, read_file};
 use consilium_proto::ErrorCode;
 use serde_json::json;
 
-use super::{Folder, SETTINGS_FILE, serve::Check};
+use super::{Folder, serve::Check};
 use crate::{cli::study, failure::refuse, output};
 
 /// Largest calibration that is read, in bytes.
@@ -172,7 +169,7 @@ async fn list(folder: &Folder, json: bool) -> Result<()> {
 
 impl Activate {
     async fn run(self) -> Result<()> {
-        let settings = Settings::load(&self.folder.dir.join(SETTINGS_FILE))?;
+        let settings = self.folder.settings()?;
         let examiner = self.check.examiner(settings.text_encoder.as_deref());
         let gate = match (&examiner, self.without_check) {
             (Some(examiner), _) => Gate::Checked {

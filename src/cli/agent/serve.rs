@@ -15,14 +15,13 @@ use consilium_agent::{
         models::{Examiner, Score},
         quiet_panics,
     },
-    settings::Settings,
 };
 use consilium_models::released::Released;
 use consilium_proto::ErrorCode;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-use super::{Folder, SETTINGS_FILE, knowledge, node};
+use super::{Folder, knowledge, node};
 use crate::{
     failure::{Classify as _, message},
     output,
@@ -118,7 +117,7 @@ impl Serve {
     pub(in crate::cli) async fn run(self) -> Result<()> {
         let store = self.folder.store().await?;
         let stop = self.parent.stop()?;
-        let settings = Settings::load(&self.folder.dir.join(SETTINGS_FILE))?;
+        let settings = self.folder.settings()?;
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => {
                 let (certificate, key) = (read(certificate)?, Zeroizing::new(read(key)?));

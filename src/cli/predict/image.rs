@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use consilium_agent::data::picture_file::{self, ENDINGS};
 use consilium_models::{
+    imaging::PIXEL_LIMIT,
     prediction::{Calibration, ImageModel, ImagePrediction, explanation::Scored, overlay},
     released::Released,
 };
@@ -156,7 +157,7 @@ impl Options {
     fn one(&self, model: &Ready, number: usize, file: &Path) -> Result<Said> {
         let bytes = fs::read(file)?;
         let started = Instant::now();
-        let opened = picture_file::open(&bytes)?;
+        let opened = picture_file::open(&bytes, PIXEL_LIMIT)?;
         let input = model.looks.input(&opened.picture);
         let prediction = model.looks.predict(&input, model.calibration.as_ref())?;
         let milliseconds = started.elapsed().as_secs_f64() * 1e3;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use consilium_proto::{
-    Plan,
+    Digest, Plan,
     plan::{Network, TextInput},
 };
 
@@ -89,7 +89,7 @@ impl PublicEncoder {
         };
         let folder = folder.ok_or(PublicEncoderError::NoFolder)?;
         let weights = BertWeights::read(folder)?;
-        let found = hex(weights.digest());
+        let found = Digest::from(weights.digest()).to_string();
         if found != *sha256 {
             let expected = sha256.clone();
             return Err(PublicEncoderError::Other { expected, found });
@@ -165,8 +165,4 @@ fn check(
         return Err(other("layer_norm_eps", expected, found));
     }
     Ok(())
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
